@@ -1,0 +1,1 @@
+"""Who is asking: identities, admin keys and, later, token verification."""

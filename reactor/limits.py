@@ -1,0 +1,89 @@
+"""Every number a user can hit, in one place.
+
+`Limits` is what a deployment runs with: the defaults are Convex's (`reference/server-semantics.md` sections 0.3, 3.5
+and 4.8), and each field can be set in `[tool.reactor.limits]`. The constants below it are part of the data format or of
+the protocol and are not settings.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+import msgspec
+
+__all__ = ["DEFAULT_LIMITS", "Limits"]
+
+MIB: Final = 1024 * 1024
+
+VALUE_MAX_BYTES: Final = 32 * MIB
+"""Any value at all. Source: Convex's value layer."""
+VALUE_MAX_NESTING: Final = 64
+ARRAY_MAX_ELEMENTS: Final = 8192
+OBJECT_MAX_FIELDS: Final = 1024
+FIELD_NAME_MAX_BYTES: Final = 1024
+IDENTIFIER_MAX_CHARS: Final = 64
+DOCUMENT_MAX_BYTES: Final = 1 * MIB
+"""A stored document, `_id` and `_creationTime` included."""
+DOCUMENT_MAX_NESTING: Final = 16
+INDEX_MAX_FIELDS: Final = 15
+"""Fields of one index; the implicit creation time is the sixteenth."""
+TABLE_MAX_INDEXES: Final = 64
+MAX_TABLES: Final = 10_000
+SEARCH_MAX_FILTER_FIELDS: Final = 16
+VECTOR_DIMENSIONS: Final = (2, 4096)
+PAGE_SOFT_MAX_ROWS: Final = 6144
+"""A longer page recommends its client to split it."""
+LOG_KEY_MAX_BYTES: Final = 1024
+"""Longer index keys are cut in commit records, which only invalidates too much. Source: engine.md rule 9."""
+
+
+class Limits(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """What one function, one client and one deployment may use. Sizes in bytes, times in seconds."""
+
+    # One top-level query or mutation, its nested calls included.
+    documents_read: int = 32_000
+    bytes_read: int = 16 * MIB
+    database_queries: int = 4_096
+    """Index ranges and single documents looked up."""
+    documents_written: int = 16_000
+    bytes_written: int = 16 * MIB
+    functions_scheduled: int = 1_000
+    scheduled_arguments_bytes: int = 16 * MIB
+    user_time_s: float = 1.0
+    """Time in user code, waiting for the store not counted."""
+    store_time_s: float = 15.0
+    nested_calls: int = 8
+    log_lines: int = 256
+    log_line_chars: int = 32_768
+
+    # Any function.
+    arguments_bytes: int = 16 * MIB
+    result_bytes: int = 16 * MIB
+    action_time_s: float = 600.0
+    concurrent_actions: int = 64
+
+    # One connection.
+    queued_mutations: int = 1_000
+    inflight_actions: int = 1_000
+    client_message_bytes: int = 20 * MIB
+    unsent_response_bytes: int = 1 * MIB
+    unsent_responses: int = 1_000
+    send_stall_s: float = 30.0
+    client_silence_s: float = 120.0
+    ping_interval_s: float = 15.0
+    transition_chunk_bytes: int = 5_000_000
+    queries_per_connection: int = 10_000
+
+    # The deployment.
+    writer_queue: int = 20_000
+    """Mutations waiting for the writer; beyond it new ones are refused as overloaded."""
+    cached_query_bytes: int = 64 * MIB
+    ring_bytes: int = 64 * MIB
+    intervals_per_query: int = 4_096
+    log_retention_s: float = 3_600.0
+    log_retention_bytes: int = 256 * MIB
+    request_records_per_session: int = 4_096
+    request_record_days: float = 14.0
+
+
+DEFAULT_LIMITS: Final = Limits()

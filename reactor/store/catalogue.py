@@ -1,0 +1,64 @@
+"""What tables and indexes exist: immutable, replaced as a whole when a transaction that changes it has committed."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Final, Literal
+
+__all__ = ["BY_CREATION_TIME", "BY_ID", "FIRST_USER_TABLE", "Catalogue", "IndexInfo", "TableInfo"]
+
+BY_ID: Final = "by_id"
+BY_CREATION_TIME: Final = "by_creation_time"
+FIRST_USER_TABLE: Final = 10_001
+"""Lower numbers are for system tables. Source: Convex's id encoding, so that ids have the usual 32 characters."""
+
+IndexState = Literal["ready", "backfilling", "staged"]
+
+
+@dataclass(frozen=True, slots=True)
+class IndexInfo:
+    """One database index. `fields` are dotted wire paths; creation time and id, which end every key, are not listed.
+
+    `by_id` has no table of its own in the store: its keys are `encode_key([id])`. `by_creation_time` is an ordinary
+    index without fields.
+    """
+
+    number: int
+    table: str
+    table_number: int
+    name: str
+    fields: tuple[str, ...]
+    state: IndexState = "ready"
+
+    @property
+    def is_by_id(self) -> bool:
+        return self.name == BY_ID
+
+
+@dataclass(frozen=True, slots=True)
+class TableInfo:
+    """One table. `indexes` includes `by_id` and `by_creation_time`; `kept` are those that writes must maintain."""
+
+    number: int
+    name: str
+    indexes: Mapping[str, IndexInfo]
+    kept: tuple[IndexInfo, ...] = field(default=())
+
+    @property
+    def is_system(self) -> bool:
+        return self.number < FIRST_USER_TABLE
+
+
+@dataclass(frozen=True, slots=True)
+class Catalogue:
+    """All tables. `version` rises by one with every change."""
+
+    version: int
+    tables: Mapping[str, TableInfo]
+    by_number: Mapping[int, TableInfo]
+
+    def table_name(self, number: int) -> str | None:
+        """The name of the table with this number, or None: the resolver that id validators need."""
+        table = self.by_number.get(number)
+        return None if table is None else table.name

@@ -1,0 +1,167 @@
+"""The store, as the engine sees it: snapshots, one writer, a catalogue and the commit log. No SQL above this line.
+
+`Reader` and `Writer` are used on the store's own threads only, inside a job; they are synchronous on purpose, because a
+hop between threads costs more than a statement. The async methods of `Store` are called on the event loop.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from typing import Protocol, TypeVar
+
+from reactor.store.catalogue import Catalogue, IndexInfo, TableInfo
+
+__all__ = ["IndexChange", "LogRow", "Reader", "RequestRecord", "Snapshot", "Store", "Writer"]
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, slots=True)
+class LogRow:
+    """One commit: its timestamp, its kind (see `engine.commit_record`) and the encoded record."""
+
+    ts: int
+    kind: int
+    record: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class RequestRecord:
+    """The stored outcome of a session's mutation: its commit timestamp and an opaque payload."""
+
+    ts: int
+    payload: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class IndexChange:
+    """What a deploy wants of one index. `fields` as in `IndexInfo`."""
+
+    table: str
+    name: str
+    fields: tuple[str, ...]
+    staged: bool = False
+
+
+class Reader(Protocol):
+    """One snapshot, or the write transaction with its own uncommitted changes."""
+
+    @property
+    def ts(self) -> int:
+        """The commit timestamp of the newest row in the log that this reader sees; 0 in an empty database."""
+        ...
+
+    def get(self, table: TableInfo, document_id: str) -> bytes | None: ...
+
+    def scan(
+        self, index: IndexInfo, start: bytes, end: bytes | None, *, reverse: bool, limit: int
+    ) -> list[tuple[bytes, bytes]]:
+        """Return up to `limit` pairs (index key, document body) with `start <= key < end`, in key order or reversed.
+
+        `end=None` means to the end of the index. All rows are fetched before it returns: no statement stays open.
+        """
+        ...
+
+    def count(self, index: IndexInfo, start: bytes, end: bytes | None) -> int: ...
+
+    def get_request(self, session: str, request: int) -> RequestRecord | None: ...
+
+    def log_after(self, ts: int, limit: int) -> list[LogRow]: ...
+
+
+class Writer(Reader, Protocol):
+    """The write connection, on its thread. The caller (the committer) opens and ends transactions."""
+
+    @property
+    def in_transaction(self) -> bool:
+        """False after a failed statement rolled the whole transaction back (a full disk does that)."""
+        ...
+
+    def begin(self) -> None: ...
+
+    def commit(self) -> None:
+        """Commit with fsync, under the lock that keeps snapshots from opening meanwhile."""
+        ...
+
+    def rollback(self) -> None: ...
+
+    def savepoint(self) -> None:
+        """Open a savepoint; they nest."""
+        ...
+
+    def release(self) -> None: ...
+
+    def rollback_to(self) -> None:
+        """Undo everything since the innermost savepoint and close it."""
+        ...
+
+    def insert(self, table: TableInfo, document_id: str, body: bytes) -> None: ...
+
+    def update(self, table: TableInfo, document_id: str, body: bytes) -> None: ...
+
+    def delete(self, table: TableInfo, document_id: str) -> None: ...
+
+    def add_key(self, index: IndexInfo, key: bytes, document_id: str) -> None: ...
+
+    def remove_key(self, index: IndexInfo, key: bytes) -> None: ...
+
+    def append_log(self, row: LogRow) -> None: ...
+
+    def put_request(self, session: str, request: int, record: RequestRecord) -> None: ...
+
+    def delete_requests_before(self, session: str, request: int) -> None: ...
+
+    # Deploys: called inside a transaction of their own. Each returns the catalogue as it will be after the commit; the
+    # store publishes it (`Store.catalogue`) only once `commit` returned, and forgets it on rollback.
+    def create_tables(self, names: Iterable[str]) -> Catalogue: ...
+
+    def change_indexes(
+        self, *, add: Sequence[IndexChange], drop: Sequence[IndexInfo], enable: Sequence[IndexInfo] = ()
+    ) -> Catalogue:
+        """Add indexes (state `backfilling`, or `staged`), drop some, mark some `ready`. Filling is the engine's work."""
+        ...
+
+    def get_meta(self, key: str) -> bytes | None:
+        """A small value of the deployment's own: format, deployed schema, secrets."""
+        ...
+
+    def put_meta(self, key: str, value: bytes) -> None: ...
+
+
+class Snapshot(Protocol):
+    """A held snapshot on a reader connection: opened, run on, closed. Always close it."""
+
+    @property
+    def ts(self) -> int: ...
+
+    async def run(self, job: Callable[[Reader], T], /) -> T: ...
+
+    async def close(self) -> None: ...
+
+
+class Store(Protocol):
+    """A database file, or whatever stands in for one. Two stores in one process share nothing."""
+
+    @property
+    def catalogue(self) -> Catalogue:
+        """The catalogue as of the last commit. A snapshot opened after reading it has all of its tables."""
+        ...
+
+    async def open(self) -> None: ...
+
+    async def close(self) -> None:
+        """Finish running jobs, checkpoint, close. Jobs that arrive later fail with `Unavailable`."""
+        ...
+
+    async def write(self, job: Callable[[Writer], T], /) -> T:
+        """Run `job` on the writer's thread. It must leave no transaction open."""
+        ...
+
+    async def read(self, job: Callable[[Reader], T], /) -> T:
+        """Open a snapshot, run `job` on it, end it: one hop."""
+        ...
+
+    async def open_snapshots(self, count: int) -> list[Snapshot]:
+        """Open up to `count` (at least one) snapshots that share one timestamp."""
+        ...
