@@ -1,0 +1,1 @@
+"""A whole backend for tests: in memory, with a clock that you move."""
