@@ -1,0 +1,111 @@
+"""What one commit changed: per document its index keys before and after, and the top-level fields that changed.
+
+In memory a key is kept as its parts (one per field, then creation time and id), because invalidation looks up prefixes of
+whole fields. The stored form joins them and cuts long keys; it is what other readers of the log get to see.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from enum import IntEnum
+from typing import Literal, NamedTuple
+
+import msgspec
+
+from reactor.limits import LOG_KEY_MAX_BYTES
+
+__all__ = ["CommitKind", "CommitRecord", "DocumentWrite", "KeyChange", "KeyParts", "StoredRecord", "StoredWrite", "decode_record"]
+
+KeyParts = tuple[bytes, ...]
+
+
+class CommitKind(IntEnum):
+    MUTATION = 1
+    DEPLOY = 2
+    """Tables, indexes, schema or code changed."""
+
+
+class KeyChange(NamedTuple):
+    """A document's key in one index before and after; None where it was not, or is no longer, there."""
+
+    index: int
+    before: KeyParts | None
+    after: KeyParts | None
+
+    def sides(self) -> Iterator[KeyParts]:
+        if self.before is not None:
+            yield self.before
+        if self.after is not None and self.after != self.before:
+            yield self.after
+
+
+@dataclass(slots=True)
+class DocumentWrite:
+    """One document's net change in one commit."""
+
+    table: int
+    id: str
+    operation: Literal["insert", "update", "delete"]
+    keys: list[KeyChange]
+    fields: tuple[str, ...]
+    """Top-level fields whose value differs; all of them for an insert or delete."""
+
+
+@dataclass(slots=True)
+class CommitRecord:
+    ts: int
+    kind: CommitKind
+    writes: list[DocumentWrite]
+    names: tuple[str, ...] = ()
+    """Other things that changed: `table:<name>` when a table came to be, `env:<name>`, `code`."""
+
+    @property
+    def size(self) -> int:
+        """Roughly how many bytes it takes in memory."""
+        total = 200
+        for write in self.writes:
+            total += 250
+            for change in write.keys:
+                total += 150 + sum(map(len, change.before or change.after or ()))
+        return total
+
+    def encode(self) -> bytes:
+        """The stored form: msgpack of a `StoredRecord`."""
+        return _encoder.encode(StoredRecord([_stored(w) for w in self.writes], self.names))
+
+
+class StoredWrite(msgspec.Struct, array_like=True, frozen=True):
+    """A document write as the log keeps it. `keys` holds [index, before, after], without `after` when equal to `before`."""
+
+    table: int
+    id: str
+    operation: str
+    keys: list[list[int | bytes | None]]
+    fields: tuple[str, ...]
+
+
+class StoredRecord(msgspec.Struct, array_like=True, frozen=True):
+    writes: list[StoredWrite]
+    names: tuple[str, ...]
+
+
+_encoder = msgspec.msgpack.Encoder()
+_decoder = msgspec.msgpack.Decoder(StoredRecord)
+
+
+def _join(parts: KeyParts | None) -> bytes | None:
+    return None if parts is None else b"".join(parts)[:LOG_KEY_MAX_BYTES]
+
+
+def _stored(write: DocumentWrite) -> StoredWrite:
+    keys: list[list[int | bytes | None]] = [
+        [c.index, _join(c.before)] if c.before == c.after else [c.index, _join(c.before), _join(c.after)]
+        for c in write.keys
+    ]
+    return StoredWrite(write.table, write.id, write.operation, keys, write.fields)
+
+
+def decode_record(data: bytes) -> StoredRecord:
+    """Read a stored record back. Keys may be cut at `LOG_KEY_MAX_BYTES`."""
+    return _decoder.decode(data)

@@ -1,0 +1,511 @@
+"""A transaction: reads with their read set, writes with their index keys, on one store thread.
+
+`Transaction` reads a snapshot. `WriteTransaction` is the single writer's: its writes go straight to the store inside a
+savepoint, so every later read sees them, and it collects the net change per document for the commit record. A
+transaction is used by one thread, dies with its job, and never waits for anything but the store.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping
+from typing import Any, Final
+
+from reactor.engine.commit_record import CommitKind, CommitRecord, DocumentWrite, KeyChange, KeyParts
+from reactor.engine.ranges import IndexRange, id_key
+from reactor.engine.read_set import EMPTY, Interval, ReadSet, merge
+from reactor.engine.usage import Usage
+from reactor.errors import DatabaseError, DocumentNotFound, InvalidDocument, LimitExceeded
+from reactor.limits import Limits
+from reactor.store.catalogue import BY_ID, Catalogue, IndexInfo, TableInfo
+from reactor.store.protocol import Reader, Writer
+from reactor.values.ids import new_id, table_number_of
+from reactor.values.keys import encode_value
+from reactor.values.size import check_document_limits
+from reactor.values.types import UNSET, values_equal
+from reactor.values.wire import decode, encode
+
+__all__ = ["DocumentCheck", "MissingTable", "Scan", "Transaction", "WriteTransaction", "key_parts"]
+
+DocumentCheck = Callable[[bytes, dict[str, Any]], None]
+"""Schema enforcement: given a whole document, encoded and as a tree, raises InvalidDocument."""
+
+FIRST_CHUNK: Final = 16
+GREATEST_CHUNK: Final = 256
+
+
+class MissingTable(BaseException):
+    """An insert met a table that does not exist yet: the committer creates it, then the mutation runs again.
+
+    Not an `Exception`, so that user code does not catch it by accident.
+    """
+
+    def __init__(self, name: str) -> None:
+        super().__init__(name)
+        self.name = name
+
+
+def field_at(document: Mapping[str, Any], path: str) -> Any:
+    """The value at a dotted path; UNSET where a field is missing or the path goes through something else."""
+    if "." not in path:
+        return document.get(path, UNSET)
+    value: Any = document
+    for name in path.split("."):
+        if not isinstance(value, dict):
+            return UNSET
+        value = value.get(name, UNSET)
+    return value
+
+
+def key_parts(index: IndexInfo, document: Mapping[str, Any]) -> KeyParts:
+    """A document's key in an index, in its parts: one per field, then creation time, then id."""
+    if index.name == BY_ID:
+        return (id_key(document["_id"]),)
+    return (
+        *[encode_value(field_at(document, path)) for path in index.fields],
+        encode_value(float(document["_creationTime"])),
+        id_key(document["_id"]),
+    )
+
+
+class Scan:
+    """Rows of one index range, pulled one at a time; what was pulled is what was read.
+
+    Rows come from the store in chunks that no open statement stands behind. A write of the same transaction throws the
+    rest of a chunk away, so rows deleted or inserted ahead are seen as they are.
+    """
+
+    __slots__ = (
+        "_at", "_chunk", "_end", "_index", "_last", "_reader", "_reverse", "_rows", "_start", "_transaction",
+        "_version", "exhausted", "range",
+    )  # fmt: skip
+
+    def __init__(self, transaction: Transaction, range_: IndexRange, reverse: bool) -> None:
+        self.range = range_
+        self.exhausted = range_.is_empty
+        self._transaction = transaction
+        self._reader = transaction.reader
+        self._index = range_.index
+        self._reverse = reverse
+        self._start, self._end = range_.start, range_.end
+        self._rows: list[tuple[bytes, bytes]] = []
+        self._at = 0
+        self._chunk = FIRST_CHUNK
+        self._version = transaction.version
+        self._last: bytes | None = None
+
+    def limit_chunk(self, rows: int) -> None:
+        """Don't fetch more than `rows` in the first chunk: the caller will not want more."""
+        self._chunk = max(1, min(self._chunk, rows))
+
+    def next(self) -> tuple[bytes, bytes] | None:
+        """Return the next (index key, document body), or None at the end of the range.
+
+        Raises LimitExceeded when the row is one too many for the function.
+        """
+        if self.exhausted:
+            return None
+        if self._at >= len(self._rows) or self._version != self._transaction.version:
+            self._fetch()
+            if not self._rows:
+                self.exhausted = True
+                return None
+        row = self._rows[self._at]
+        self._at += 1
+        self._last = row[0]
+        self._transaction.usage.read_document(len(row[1]))
+        return row
+
+    def _fetch(self) -> None:
+        if self._last is not None:
+            if self._reverse:
+                self._end = self._last
+            else:
+                self._start = self._last + b"\x00"
+        self._version = self._transaction.version
+        self._at = 0
+        if self._end is not None and self._end <= self._start:
+            self._rows = []
+            return
+        self._rows = self._reader.scan(
+            self._index, self._start, self._end, reverse=self._reverse, limit=self._chunk
+        )
+        self._chunk = min(self._chunk * 4, GREATEST_CHUNK)
+
+    def interval(self) -> Interval | None:
+        """What has been read so far, or None when nothing was."""
+        range_ = self.range
+        start, end = range_.start, range_.end
+        if not self.exhausted:
+            if self._last is None:
+                return None
+            if self._reverse:
+                start = self._last
+            else:
+                end = self._last + b"\x00"
+        return Interval(self._index.number, range_.depth, range_.prefix, start, end)
+
+
+class Transaction:
+    """Reads at one snapshot.
+
+    `now_ms` is the transaction's frozen time. With `track=False` no read set is kept (the writer needs none: there is
+    nobody to conflict with). `usage` counts against the limits.
+    """
+
+    __slots__ = (
+        "_intervals", "_names", "_points", "_scans", "catalogue", "limits", "now_ms", "reader", "track", "usage",
+        "version",
+    )  # fmt: skip
+
+    writable = False
+
+    def __init__(
+        self, reader: Reader, catalogue: Catalogue, now_ms: float, limits: Limits, *, track: bool = True
+    ) -> None:
+        self.reader = reader
+        self.catalogue = catalogue
+        self.now_ms = now_ms
+        self.limits = limits
+        self.usage = Usage(limits)
+        self.track = track
+        self.version = 0
+        self._points: set[str] = set()
+        self._names: set[str] = set()
+        self._scans: list[Scan] = []
+        self._intervals: list[Interval] = []
+
+    @property
+    def ts(self) -> int:
+        """The commit timestamp of the snapshot."""
+        return self.reader.ts
+
+    def table(self, name: str) -> TableInfo | None:
+        """The table of this name, or None; that it is missing is remembered as a dependency."""
+        table = self.catalogue.tables.get(name)
+        if table is None:
+            self.depend_on(f"table:{name}")
+        return table
+
+    def table_of_id(self, document_id: str) -> TableInfo | None:
+        """The table an id belongs to; None for what is no id and for unknown table numbers."""
+        number = table_number_of(document_id)
+        return None if number is None else self.catalogue.by_number.get(number)
+
+    def depend_on(self, name: str) -> None:
+        """Record that the result depends on `name` (see `CommitRecord.names`)."""
+        if self.track:
+            self._names.add(name)
+
+    def get(self, table: TableInfo, document_id: str) -> bytes | None:
+        """The document's body, or None. A miss is a read too."""
+        self.usage.query()
+        if self.track:
+            self._points.add(document_id)
+        body = self.reader.get(table, document_id)
+        if body is not None:
+            self.usage.read_document(len(body))
+        return body
+
+    def scan(self, range_: IndexRange, *, reverse: bool = False) -> Scan:
+        """Start reading an index range."""
+        self.usage.query()
+        scan = Scan(self, range_, reverse)
+        if self.track:
+            self._scans.append(scan)
+        return scan
+
+    def count(self, range_: IndexRange) -> int:
+        """How many index entries a range holds; no document is read, the whole range counts as read."""
+        self.usage.query()
+        if self.track:
+            self._intervals.append(
+                Interval(range_.index.number, range_.depth, range_.prefix, range_.start, range_.end)
+            )
+        return 0 if range_.is_empty else self.reader.count(range_.index, range_.start, range_.end)
+
+    def read_set(self) -> ReadSet:
+        """Everything read so far. Raises LimitExceeded beyond `intervals_per_query` distinct intervals."""
+        intervals = [i for scan in self._scans if (i := scan.interval()) is not None]
+        intervals += self._intervals
+        if not (intervals or self._points or self._names):
+            return EMPTY
+        merged = merge(intervals)
+        if len(merged) > self.limits.intervals_per_query:
+            raise LimitExceeded(
+                f"Too many reads in a single function execution (limit: {self.limits.intervals_per_query}). "
+                "Read fewer, wider index ranges.",
+                code="TooManyReads",
+            )
+        return ReadSet(frozenset(self._points), merged, frozenset(self._names))
+
+
+class _Pending:
+    """A document's net change so far; the document trees are None where it did not, or no longer does, exist."""
+
+    __slots__ = ("after", "before", "table")
+
+    def __init__(self, table: TableInfo, before: dict[str, Any] | None, after: dict[str, Any] | None) -> None:
+        self.table = table
+        self.before = before
+        self.after = after
+
+
+class WriteTransaction(Transaction):
+    """The writer's transaction. Nested mutations are savepoints (`savepoint`, `release`, `rollback_to`)."""
+
+    __slots__ = ("_checks", "_creation_time", "_documents", "_marks", "_pending", "_undo", "names", "on_pending_violation", "pending_checks", "writer")
+
+    writable = True
+
+    def __init__(
+        self,
+        writer: Writer,
+        catalogue: Catalogue,
+        now_ms: float,
+        limits: Limits,
+        *,
+        checks: Mapping[str, DocumentCheck],
+        creation_time: float,
+        pending_checks: Mapping[str, DocumentCheck] | None = None,
+        on_pending_violation: Callable[[str, str, InvalidDocument], None] | None = None,
+    ) -> None:
+        """`creation_time` is the last one given out; `last_creation_time` afterwards is the next transaction's."""
+        super().__init__(writer, catalogue, now_ms, limits, track=False)
+        self.writer = writer
+        self.names: set[str] = set()
+        """Names that this transaction changes, for the commit record."""
+        self.pending_checks = pending_checks
+        self.on_pending_violation = on_pending_violation
+        self._checks = checks
+        self._creation_time = max(now_ms, math.nextafter(creation_time, math.inf))
+        self._pending: dict[str, _Pending] = {}
+        self._undo: list[tuple[str, _Pending | None]] = []
+        self._marks: list[tuple[int, int]] = []
+        self._documents: dict[str, bytes | None] = {}
+
+    @property
+    def last_creation_time(self) -> float:
+        return math.nextafter(self._creation_time, -math.inf)
+
+    @property
+    def has_written(self) -> bool:
+        return bool(self._pending or self.names)
+
+    # Reads: nobody else writes meanwhile, so a body read once by id is good until this transaction changes it.
+
+    def get(self, table: TableInfo, document_id: str) -> bytes | None:
+        self.usage.query()
+        body = self._body(table, document_id)
+        if body is not None:
+            self.usage.read_document(len(body))
+        return body
+
+    def _body(self, table: TableInfo, document_id: str) -> bytes | None:
+        documents = self._documents
+        if document_id in documents:
+            return documents[document_id]
+        body = documents[document_id] = self.reader.get(table, document_id)
+        return body
+
+    def remember(self, document_id: str, body: bytes) -> None:
+        """A scan handed this document out: a following patch need not fetch it again."""
+        self._documents[document_id] = body
+
+    # Writes
+
+    def insert(self, table_name: str, fields: dict[str, Any]) -> str:
+        """Insert a document (wire field names, without system fields) and return its id.
+
+        Raises InvalidDocument, LimitExceeded; MissingTable (for the committer) when the table does not exist yet.
+        """
+        table = self.catalogue.tables.get(table_name)
+        if table is None:
+            raise MissingTable(table_name)
+        document_id = new_id(table.number, int(self.now_ms * 1e6))
+        document = {**fields, "_id": document_id, "_creationTime": self._creation_time}
+        body = self._checked(table, document)
+        self._creation_time = math.nextafter(self._creation_time, math.inf)
+        self.usage.write_document(len(body))
+        self.version += 1
+        self.writer.insert(table, document_id, body)
+        for index in table.kept:
+            self.writer.add_key(index, b"".join(key_parts(index, document)), document_id)
+        self._documents[document_id] = body
+        self._note(table, document_id, None, document)
+        return document_id
+
+    def insert_existing(self, table: TableInfo, document: dict[str, Any]) -> None:
+        """Insert a document with its `_id` and `_creationTime` (import and restore).
+
+        Raises DatabaseError when the id is taken or belongs to another table.
+        """
+        document_id = document["_id"]
+        if table_number_of(document_id) != table.number:
+            raise DatabaseError(f"{document_id!r} is not an id of table {table.name!r}")
+        if self._body(table, document_id) is not None:
+            raise DatabaseError(f"a document with id {document_id!r} already exists in table {table.name!r}")
+        body = self._checked(table, document)
+        self.usage.write_document(len(body))
+        self.version += 1
+        self.writer.insert(table, document_id, body)
+        for index in table.kept:
+            self.writer.add_key(index, b"".join(key_parts(index, document)), document_id)
+        self._documents[document_id] = body
+        self._note(table, document_id, None, document)
+
+    def patch(self, table: TableInfo, document_id: str, changes: Mapping[str, Any]) -> None:
+        """Merge `changes` (wire names, top level; UNSET removes) into a document. What changes nothing writes nothing.
+
+        Raises DocumentNotFound, InvalidDocument, LimitExceeded.
+        """
+        before = self._existing(table, document_id, "Update")
+        _check_system_fields(before, changes)
+        changed = {
+            name: value
+            for name, value in changes.items()
+            if (name in before if value is UNSET else name not in before or not values_equal(before[name], value))
+        }
+        if not changed:
+            return
+        after = {**before, **changed}
+        for name, value in changed.items():
+            if value is UNSET:
+                del after[name]
+        self._update(table, before, after)
+
+    def replace(self, table: TableInfo, document_id: str, fields: Mapping[str, Any]) -> None:
+        """Put `fields` in the place of all but the system fields. What changes nothing writes nothing.
+
+        Raises DocumentNotFound, InvalidDocument, LimitExceeded.
+        """
+        before = self._existing(table, document_id, "Replace")
+        _check_system_fields(before, fields)
+        after = {**fields, "_id": before["_id"], "_creationTime": before["_creationTime"]}
+        if not values_equal(before, after):
+            self._update(table, before, after)
+
+    def delete(self, table: TableInfo, document_id: str) -> None:
+        """Raises DocumentNotFound, also when this transaction has already deleted it."""
+        before = self._existing(table, document_id, "Delete")
+        self.usage.write_document(0)
+        self.version += 1
+        self.writer.delete(table, document_id)
+        for index in table.kept:
+            self.writer.remove_key(index, b"".join(key_parts(index, before)))
+        self._documents[document_id] = None
+        self._note(table, document_id, before, None)
+
+    def _existing(self, table: TableInfo, document_id: str, verb: str) -> dict[str, Any]:
+        body = self._body(table, document_id)
+        if body is None:
+            raise DocumentNotFound(f"{verb} on nonexistent document ID {document_id}")
+        self.usage.read_document(len(body))
+        return decode(body)  # type: ignore[return-value]  # a stored document is an object
+
+    def _update(self, table: TableInfo, before: dict[str, Any], after: dict[str, Any]) -> None:
+        document_id = before["_id"]
+        body = self._checked(table, after)
+        self.usage.write_document(len(body))
+        self.version += 1
+        self.writer.update(table, document_id, body)
+        for index in table.kept:
+            if any(after.get(p.partition(".")[0]) is not before.get(p.partition(".")[0]) for p in index.fields):
+                old, new = b"".join(key_parts(index, before)), b"".join(key_parts(index, after))
+                if old != new:
+                    self.writer.remove_key(index, old)
+                    self.writer.add_key(index, new, document_id)
+        self._documents[document_id] = body
+        self._note(table, document_id, before, after)
+
+    def _checked(self, table: TableInfo, document: dict[str, Any]) -> bytes:
+        """Encode a document after checking it against the limits of documents and the table's schema."""
+        body = encode(document)
+        check_document_limits(document, len(body))
+        check = self._checks.get(table.name)
+        if check is not None:
+            check(body, document)
+        if self.pending_checks is not None and (check := self.pending_checks.get(table.name)) is not None:
+            try:
+                check(body, document)
+            except InvalidDocument as error:
+                # The schema being deployed does not fit this write: the deploy fails, the write does not.
+                if self.on_pending_violation is not None:
+                    self.on_pending_violation(table.name, document["_id"], error)
+        return body
+
+    # Savepoints
+
+    def savepoint(self) -> None:
+        """Begin a nested mutation."""
+        self.writer.savepoint()
+        self._marks.append((len(self._undo), self.version))
+
+    def release(self) -> None:
+        """The nested mutation succeeded: its changes now belong to the outer one."""
+        self.writer.release()
+        self._marks.pop()
+
+    def rollback_to(self) -> None:
+        """The nested mutation failed: undo all it wrote. What it read and used still counts."""
+        self.writer.rollback_to()
+        undone, _ = self._marks.pop()
+        while len(self._undo) > undone:
+            document_id, previous = self._undo.pop()
+            if previous is None:
+                del self._pending[document_id]
+            else:
+                self._pending[document_id] = previous
+        self._documents.clear()
+        self.version += 1
+
+    def _note(
+        self, table: TableInfo, document_id: str, before: dict[str, Any] | None, after: dict[str, Any] | None
+    ) -> None:
+        earlier = self._pending.get(document_id)
+        if self._marks:
+            self._undo.append((document_id, earlier))
+        self._pending[document_id] = _Pending(table, before if earlier is None else earlier.before, after)
+
+    # The end
+
+    def record(self, ts: int) -> CommitRecord:
+        """The commit record of all that was written, to be stored with timestamp `ts`."""
+        writes: list[DocumentWrite] = []
+        for document_id, pending in self._pending.items():
+            before, after = pending.before, pending.after
+            if before is None:
+                if after is None:
+                    continue  # inserted and deleted again: nobody ever saw it
+                keys = [KeyChange(i.number, None, key_parts(i, after)) for i in pending.table.indexes.values()]
+                fields = tuple(after)
+                writes.append(DocumentWrite(pending.table.number, document_id, "insert", keys, fields))
+            elif after is None:
+                keys = [KeyChange(i.number, key_parts(i, before), None) for i in pending.table.indexes.values()]
+                writes.append(DocumentWrite(pending.table.number, document_id, "delete", keys, tuple(before)))
+            else:
+                changed = tuple(
+                    name
+                    for name in before.keys() | after.keys()
+                    if before.get(name, UNSET) is not after.get(name, UNSET)
+                    and not values_equal(before.get(name, UNSET), after.get(name, UNSET))
+                )
+                keys = []
+                for index in pending.table.indexes.values():
+                    old = key_parts(index, before)
+                    same = not any(p.partition(".")[0] in changed for p in index.fields)
+                    keys.append(KeyChange(index.number, old, old if same else key_parts(index, after)))
+                writes.append(DocumentWrite(pending.table.number, document_id, "update", keys, changed))
+        return CommitRecord(ts, CommitKind.MUTATION, writes, tuple(sorted(self.names)))
+
+
+def _check_system_fields(document: Mapping[str, Any], changes: Mapping[str, Any]) -> None:
+    for name in ("_id", "_creationTime"):
+        if name in changes and not values_equal(document[name], changes[name]):
+            raise InvalidDocument(
+                f"The system field {name!r} can't be changed: it is {document[name]!r} for as long as the document lives.",
+                path=f".{name}",
+                expected=repr(document[name]),
+                got=repr(changes[name]),
+                code="InvalidDocumentError",
+            )
