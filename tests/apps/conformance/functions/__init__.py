@@ -1,0 +1,1 @@
+"""Functions for the conformance tests: small, and each good for one thing."""

@@ -1,0 +1,102 @@
+"""Rows in ordered buckets, read in every way there is: for the property test."""
+
+from typing import Any
+
+from reactor import Id, MutationCtx, PaginationOptions, PaginationResult, QueryCtx, mutation, query
+from schema import Item
+
+
+@query
+async def everything(ctx: QueryCtx) -> list[Item]:
+    return await ctx.db.query(Item).collect()
+
+
+@query
+async def in_bucket(ctx: QueryCtx, bucket: str) -> list[Item]:
+    return await ctx.db.query(Item).with_index("by_bucket_rank", bucket=bucket).collect()
+
+
+@query
+async def ranked_between(ctx: QueryCtx, bucket: str, low: int, high: int) -> list[str]:
+    rows = ctx.db.query(Item).with_index(
+        "by_bucket_rank", lambda q: q.eq("bucket", bucket).gte("rank", low).lt("rank", high)
+    )
+    return [row.label async for row in rows]
+
+
+@query
+async def top(ctx: QueryCtx, bucket: str, count: int) -> list[Item]:
+    return await ctx.db.query(Item).with_index("by_bucket_rank", bucket=bucket).order("desc").take(count)
+
+
+@query
+async def lowest(ctx: QueryCtx, at_least: int) -> Item | None:
+    return await ctx.db.query(Item).with_index("by_rank", lambda q: q.gte("rank", at_least)).first()
+
+
+@query
+async def how_many(ctx: QueryCtx, bucket: str) -> int:
+    return await ctx.db.query(Item).with_index("by_bucket_rank", bucket=bucket).count()
+
+
+@query
+async def heavy(ctx: QueryCtx, bucket: str) -> list[str]:
+    """A Python predicate over a bucket."""
+    rows = ctx.db.query(Item).with_index("by_bucket_rank", bucket=bucket)
+    return [row.label for row in await rows.filter(lambda item: (item.weight or 0) > 5).collect()]
+
+
+@query
+async def total_weight(ctx: QueryCtx) -> float:
+    return sum([row.weight or 0.0 async for row in ctx.db.query(Item)])
+
+
+@query
+async def get(ctx: QueryCtx, id: Id[Item]) -> Item | None:
+    return await ctx.db.get(id)
+
+
+@query
+async def get_many(ctx: QueryCtx, ids: list[Id[Item]]) -> list[Item | None]:
+    return await ctx.db.get_many(ids)
+
+
+@query
+async def first_two_labels_else_fail(ctx: QueryCtx, bucket: str) -> list[str]:
+    """Fails while the bucket has fewer than two rows: errors are results too."""
+    rows = await ctx.db.query(Item).with_index("by_bucket_rank", bucket=bucket).take(2)
+    if len(rows) < 2:
+        raise ValueError(f"only {len(rows)}")
+    return [row.label for row in rows]
+
+
+@query
+async def page(ctx: QueryCtx, bucket: str, pagination_opts: PaginationOptions) -> PaginationResult[Item]:
+    return await ctx.db.query(Item).with_index("by_bucket_rank", bucket=bucket).paginate(pagination_opts)
+
+
+@mutation
+async def change(ctx: MutationCtx, steps: list[dict[str, Any]]) -> list[str | None]:
+    """Several steps in one transaction; each gives the id it touched, None when its row is gone."""
+    return [await _step(ctx, step) for step in steps]
+
+
+async def _step(ctx: MutationCtx, step: dict[str, Any]) -> str | None:
+    if step["do"] == "insert":
+        return await ctx.db.insert(
+            Item(bucket=step["bucket"], rank=step["rank"], label=step["label"], weight=step.get("weight"))
+        )
+    id = ctx.db.normalize_id(Item, step["id"])
+    if id is None or await ctx.db.get(id) is None:
+        return None
+    if step["do"] == "delete":
+        await ctx.db.delete(id)
+    elif step["do"] == "move":
+        await ctx.db.patch(id, bucket=step["bucket"], rank=step["rank"])
+    elif step["do"] == "label":
+        await ctx.db.patch(id, label=step["label"])
+    elif step["do"] == "weigh":
+        await ctx.db.patch(id, weight=step.get("weight"))
+    elif step["do"] == "replace":
+        await ctx.db.replace(id, Item(bucket=step["bucket"], rank=step["rank"], label=step["label"]))
+    return id

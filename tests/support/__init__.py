@@ -1,0 +1,1 @@
+"""What several test suites share: real server processes, a proxy that breaks connections, a strict sync client."""
