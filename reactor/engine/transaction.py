@@ -8,6 +8,7 @@ transaction is used by one thread, dies with its job, and never waits for anythi
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Callable, Mapping
 from typing import Any, Final
 
@@ -16,7 +17,7 @@ from reactor.engine.ranges import IndexRange, id_key
 from reactor.engine.read_set import EMPTY, Interval, ReadSet, merge
 from reactor.engine.usage import Usage
 from reactor.errors import DatabaseError, DocumentNotFound, InvalidDocument, LimitExceeded
-from reactor.limits import Limits
+from reactor.limits import IDENTIFIER_MAX_CHARS, MAX_TABLES, Limits
 from reactor.store.catalogue import BY_ID, Catalogue, IndexInfo, TableInfo
 from reactor.store.protocol import Reader, Writer
 from reactor.values.ids import new_id, table_number_of
@@ -33,6 +34,8 @@ DocumentCheck = Callable[[bytes, dict[str, Any]], None]
 FIRST_CHUNK: Final = 16
 GREATEST_CHUNK: Final = 256
 
+_IDENTIFIER = re.compile(r"[A-Za-z_][A-Za-z0-9_]*", re.ASCII)
+
 
 class MissingTable(BaseException):
     """An insert met a table that does not exist yet: the committer creates it, then the mutation runs again.
@@ -43,6 +46,16 @@ class MissingTable(BaseException):
     def __init__(self, name: str) -> None:
         super().__init__(name)
         self.name = name
+
+
+def check_table_name(name: str) -> None:
+    """Raise DatabaseError unless `name` can name a user's table."""
+    if not _IDENTIFIER.fullmatch(name) or name.startswith("_") or len(name) > IDENTIFIER_MAX_CHARS:
+        raise DatabaseError(
+            f"{name!r} can't be the name of a table: names start with a letter, go on with letters, digits and "
+            f"underscores, and have at most {IDENTIFIER_MAX_CHARS} characters.",
+            code="InvalidTableName",
+        )
 
 
 def field_at(document: Mapping[str, Any], path: str) -> Any:
@@ -321,6 +334,9 @@ class WriteTransaction(Transaction):
         """
         table = self.catalogue.tables.get(table_name)
         if table is None:
+            check_table_name(table_name)
+            if len(self.catalogue.tables) >= MAX_TABLES:
+                raise LimitExceeded(f"Number of tables cannot exceed {MAX_TABLES}.", code="TooManyTables")
             raise MissingTable(table_name)
         document_id = new_id(table.number, int(self.now_ms * 1e6))
         document = {**fields, "_id": document_id, "_creationTime": self._creation_time}

@@ -1,0 +1,396 @@
+"""The one place that runs mutations and assigns commit timestamps: batches, savepoints, one fsync, then all answers.
+
+`Committer.submit` queues jobs on the event loop; a drain job on the store's writer thread takes what is waiting, runs each
+job in a savepoint, commits once, and hands the batch back to the event loop (`publish`) while it goes on with the next.
+No outcome leaves before the COMMIT returned (engine.md rules 4-8). Batches are formed on the writer thread because a hop
+to the event loop and back between two batches would leave the writer idle.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import threading
+import time
+from collections import OrderedDict, deque
+from collections.abc import Callable
+from typing import Final, Protocol
+
+from reactor.clock import Clock
+from reactor.engine.commit_record import CommitKind, CommitRecord
+from reactor.engine.transaction import MissingTable, WriteTransaction
+from reactor.errors import StoreError, Unavailable
+from reactor.faults import hit
+from reactor.store.catalogue import Catalogue
+from reactor.store.protocol import LogRow, RequestRecord, Store, Writer
+
+__all__ = ["AFTER_RUN", "BEFORE_PUBLISH", "Committer", "WriteJob"]
+
+logger = logging.getLogger("reactor.engine")
+
+AFTER_RUN: Final = "committer.after_run"
+"""A job ran inside its savepoint; nothing is committed."""
+BEFORE_PUBLISH: Final = "committer.before_publish"
+"""The batch is committed; nobody has been told."""
+
+BATCH_JOBS: Final = 64
+BATCH_BYTES: Final = 4 * 1024 * 1024
+BATCH_S: Final = 0.005
+TURN: Final = 8
+"""Jobs of one lane that are taken before the next lane has its turn."""
+BATCHES_PER_DRAIN: Final = 8
+"""After these, other users of the writer thread (deploys, pruning, checkpoints) get in."""
+
+
+class WriteJob(Protocol):
+    """A mutation, or anything else that writes."""
+
+    lane: str
+    """Jobs of one lane run in the order they were submitted."""
+    request: tuple[str, int] | None
+    """(session, request id): a success is recorded under it, and answered from the record if it comes again."""
+    usual_s: float
+    """How long it usually runs; a batch is committed before a long one starts."""
+
+    def execute(self, tx: WriteTransaction) -> bytes:
+        """Run on the writer's thread. The bytes returned are kept for `request`. Raises to roll back."""
+        ...
+
+    def replay(self, record: RequestRecord) -> None:
+        """It succeeded before: take the outcome from the record. On the writer's thread."""
+        ...
+
+    def succeed(self, ts: int) -> None:
+        """On the event loop, once its commit is durable and published up to this job's order. `ts`: of its commit."""
+        ...
+
+    def fail(self, error: BaseException) -> None:
+        """On the event loop: it was rolled back, or never ran."""
+        ...
+
+
+class Done:
+    """A job with what became of it."""
+
+    __slots__ = ("error", "job", "record", "ts")
+
+    def __init__(self, job: WriteJob, error: BaseException | None, record: CommitRecord | None, ts: int) -> None:
+        self.job, self.error, self.record, self.ts = job, error, record, ts
+
+
+Publish = Callable[[list[Done], Catalogue], None]
+"""Called on the event loop with the jobs of one batch in commit order, after the commit."""
+
+MakeTransaction = Callable[[Writer, float], WriteTransaction]
+"""Builds a transaction on the writer thread, given the last creation time."""
+
+
+class _Lanes:
+    """Waiting jobs by lane, taken round-robin, `TURN` at a time. Guarded by a lock: two threads use it."""
+
+    def __init__(self) -> None:
+        self.lock = threading.Lock()
+        self.count = 0
+        self._lanes: OrderedDict[str, deque[WriteJob]] = OrderedDict()
+        self._returned: deque[WriteJob] = deque()
+
+    def put(self, job: WriteJob) -> None:
+        lane = self._lanes.get(job.lane)
+        if lane is None:
+            lane = self._lanes[job.lane] = deque()
+        lane.append(job)
+        self.count += 1
+
+    def put_back(self, jobs: list[WriteJob]) -> None:
+        """Return what was taken but not run; it is first in the next batch."""
+        self._returned.extendleft(reversed(jobs))
+        self.count += len(jobs)
+
+    def take(self, most: int) -> list[WriteJob]:
+        taken: list[WriteJob] = []
+        while self._returned and len(taken) < most:
+            taken.append(self._returned.popleft())
+        while self._lanes and len(taken) < most:
+            name, lane = self._lanes.popitem(last=False)
+            for _ in range(min(TURN, len(lane), most - len(taken))):
+                taken.append(lane.popleft())
+            if lane:
+                self._lanes[name] = lane
+        self.count -= len(taken)
+        return taken
+
+
+class Committer:
+    """Owns the write queue. One per store; created on the event loop it publishes to."""
+
+    def __init__(
+        self,
+        store: Store,
+        clock: Clock,
+        make_transaction: MakeTransaction,
+        publish: Publish,
+        *,
+        queue_limit: int,
+        on_fatal: Callable[[BaseException], None],
+    ) -> None:
+        self._store = store
+        self._clock = clock
+        self._make_transaction = make_transaction
+        self._publish = publish
+        self._queue_limit = queue_limit
+        self._on_fatal = on_fatal
+        self._loop = asyncio.get_running_loop()
+        self._lanes = _Lanes()
+        self._draining = False
+        self._drains: set[asyncio.Task[None]] = set()
+        self._closed: Unavailable | StoreError | None = None
+        # The writer thread's memory: what the next commit builds on. Set from the store before the first batch.
+        self._last_ts = 0
+        self._last_creation_time = 0.0
+
+    def start(self, last_ts: int) -> None:
+        """`last_ts`: the newest row of the log."""
+        self._last_ts = last_ts
+        self._last_creation_time = last_ts / 1e6
+
+    @property
+    def waiting(self) -> int:
+        return self._lanes.count
+
+    def submit(self, job: WriteJob) -> None:
+        """Queue a job. It fails at once, through `job.fail` in a later loop step, when the queue is full or closed."""
+        error: Exception | None = self._closed
+        if error is None and self._lanes.count >= self._queue_limit:
+            error = Unavailable(
+                f"Too many mutations are waiting ({self._queue_limit}): the server is overloaded, try again.",
+                code="TooManyConcurrentRequests",
+            )
+        if error is not None:
+            self._loop.call_soon(job.fail, error)
+            return
+        with self._lanes.lock:
+            self._lanes.put(job)
+            if self._draining:
+                return
+            self._draining = True
+        self._start_drain()
+
+    async def close(self) -> None:
+        """Refuse new jobs, run the waiting ones, return when all have their outcome."""
+        if self._closed is None:
+            self._closed = Unavailable("The server is shutting down. Try again.", code="ShuttingDown")
+        while self._drains:
+            await asyncio.wait(self._drains)
+
+    def next_ts(self) -> int:
+        """Assign a commit timestamp; on the writer's thread only (deploys use it too)."""
+        self._last_ts = ts = max(self._last_ts + 1, self._clock.now_ns())
+        return ts
+
+    # On the event loop
+
+    def _start_drain(self) -> None:
+        task = self._loop.create_task(self._drain_until_empty())
+        self._drains.add(task)
+        task.add_done_callback(self._drains.discard)
+
+    async def _drain_until_empty(self) -> None:
+        try:
+            while await self._store.write(self._drain):
+                pass
+        except BaseException as error:
+            self._die(error)
+
+    def _die(self, error: BaseException) -> None:
+        """The store failed in a way that leaves outcomes unknown: answer nobody, let clients resend to a new process."""
+        if not isinstance(error, Unavailable):
+            logger.critical("the writer failed; the server must restart: %r", error, exc_info=error)
+        fatal = error if isinstance(error, Unavailable | StoreError) else StoreError(f"the writer failed: {error!r}")
+        self._closed = fatal
+        with self._lanes.lock:
+            self._draining = False
+            waiting = self._lanes.take(self._lanes.count)
+        for job in waiting:
+            job.fail(fatal)
+        self._on_fatal(error)
+
+    def _published(self, done: list[Done], catalogue: Catalogue) -> None:
+        hit(BEFORE_PUBLISH)
+        self._publish(done, catalogue)
+
+    # On the writer's thread
+
+    def _drain(self, writer: Writer) -> bool:
+        """Run batches until nothing waits; False then, True to be called again."""
+        for _ in range(BATCHES_PER_DRAIN):
+            with self._lanes.lock:
+                jobs = self._lanes.take(BATCH_JOBS)
+                if not jobs:
+                    self._draining = False
+                    return False
+            self._batch(writer, jobs)
+        return True
+
+    def _batch(self, writer: Writer, jobs: list[WriteJob]) -> None:
+        try:
+            done, left = self._run_together(writer, jobs)
+        except _TransactionLost as lost:
+            # SQLite rolled everything back (a full disk, an I/O error). Nothing was answered: the culprit gets its error,
+            # the others run again, each in a transaction of its own.
+            logger.warning("a mutation lost the whole batch's transaction: %r", lost.error)
+            done = [Done(lost.job, lost.error, None, 0)]
+            left = [job for job in jobs if job is not lost.job]
+            self._hand_over(done)
+            for job in left:
+                self._alone(writer, job)
+            return
+        except MissingTable as missing:
+            self._create_table(writer, missing.name)
+            with self._lanes.lock:
+                self._lanes.put_back(jobs)
+            return
+        if left:
+            with self._lanes.lock:
+                self._lanes.put_back(left)
+        self._hand_over(done)
+
+    def _alone(self, writer: Writer, job: WriteJob) -> None:
+        try:
+            done, _ = self._run_together(writer, [job])
+        except _TransactionLost as lost:
+            done = [Done(job, lost.error, None, 0)]
+        except MissingTable as missing:
+            self._create_table(writer, missing.name)
+            self._alone(writer, job)
+            return
+        self._hand_over(done)
+
+    def _hand_over(self, done: list[Done]) -> None:
+        self._loop.call_soon_threadsafe(self._published, done, self._store.catalogue)
+
+    def _run_together(self, writer: Writer, jobs: list[WriteJob]) -> tuple[list[Done], list[WriteJob]]:
+        """Run jobs in one transaction; returns them with their outcomes and those that have to wait for the next one."""
+        began = time.monotonic()
+        last_ts, last_creation_time = self._last_ts, self._last_creation_time
+        done: list[Done] = []
+        written = 0
+        ended = 0
+        writer.begin()
+        try:
+            for job in jobs:
+                if ended and (
+                    job.usual_s > BATCH_S or written > BATCH_BYTES or time.monotonic() - began > BATCH_S
+                ):
+                    break
+                done.append(self._run(writer, job))
+                ended += 1
+                record = done[-1].record
+                if record is not None:
+                    written += record.size
+            if any(d.record is not None for d in done):
+                try:
+                    writer.commit()
+                except Unavailable as error:  # the disk is full: it did not happen, and may work later
+                    self._last_ts, self._last_creation_time = last_ts, last_creation_time
+                    if writer.in_transaction:
+                        writer.rollback()
+                    done = [Done(d.job, d.error or error, None, 0) for d in done]
+            else:
+                writer.rollback()
+        except BaseException:
+            self._last_ts, self._last_creation_time = last_ts, last_creation_time
+            if writer.in_transaction:
+                writer.rollback()
+            raise
+        for d in done:
+            if d.record is None and d.error is None and not d.ts:
+                d.ts = self._last_ts  # read only: any current timestamp
+        return done, jobs[ended:]
+
+    def _run(self, writer: Writer, job: WriteJob) -> Done:
+        if job.request is not None:
+            stored = writer.get_request(*job.request)
+            if stored is not None:
+                job.replay(stored)
+                return Done(job, None, None, stored.ts)
+        writer.savepoint()
+        try:
+            tx = self._make_transaction(writer, self._last_creation_time)
+            payload = job.execute(tx)
+            hit(AFTER_RUN)
+            if not writer.in_transaction:
+                raise StoreError("the transaction was rolled back underneath the function")
+            record: CommitRecord | None = None
+            ts = 0
+            if tx.has_written:
+                ts = self.next_ts()
+                record = tx.record(ts)
+                writer.append_log(LogRow(ts, record.kind, record.encode()))
+                self._last_creation_time = tx.last_creation_time
+                if job.request is not None:
+                    writer.put_request(*job.request, RequestRecord(ts, payload))
+            writer.release()
+            return Done(job, None, record, ts)
+        except MissingTable:
+            raise
+        except Exception as error:
+            if not writer.in_transaction:
+                raise _TransactionLost(job, error) from error
+            writer.rollback_to()
+            if isinstance(error, StoreError):
+                raise
+            return Done(job, error, None, 0)
+
+    def commit_alone(self, writer: Writer, change: Callable[[Writer], CommitRecord]) -> CommitRecord:
+        """Commit one change of our own (a table, indexes, a schema) outside the queue, on the writer's thread.
+
+        `change` runs inside a transaction and returns the record of what it did; its `ts` is assigned here.
+        """
+        writer.begin()
+        try:
+            record = change(writer)
+            record.ts = self.next_ts()
+            writer.append_log(LogRow(record.ts, record.kind, record.encode()))
+            writer.commit()
+        except BaseException:
+            if writer.in_transaction:
+                writer.rollback()
+            raise
+        self._hand_over([Done(_Nobody(), None, record, record.ts)])
+        return record
+
+    def _create_table(self, writer: Writer, name: str) -> None:
+        """A table first met by an insert is made by a transaction of its own (engine.md rule 8)."""
+
+        def change(writer: Writer) -> CommitRecord:
+            writer.create_tables([name])
+            return CommitRecord(0, CommitKind.DEPLOY, [], (f"table:{name}",))
+
+        self.commit_alone(writer, change)
+
+
+class _TransactionLost(Exception):
+    def __init__(self, job: WriteJob, error: Exception) -> None:
+        super().__init__(repr(error))
+        self.job = job
+        self.error = error
+
+
+class _Nobody:
+    """The job of a commit that nobody asked for by itself."""
+
+    lane = ""
+    request = None
+    usual_s = 0.0
+
+    def execute(self, tx: WriteTransaction) -> bytes:
+        raise AssertionError("never run")
+
+    def replay(self, record: RequestRecord) -> None:
+        raise AssertionError("never run")
+
+    def succeed(self, ts: int) -> None:
+        return
+
+    def fail(self, error: BaseException) -> None:
+        return

@@ -1,0 +1,198 @@
+"""The database as the runtime sees it: transactions to read with, jobs to write with, and the commits in order.
+
+One object per deployment, living on one event loop. It opens the store, owns the committer and the ring, and publishes
+each batch in one loop step (engine.md rule 11): records into the ring, listeners told, outcomes delivered, time moved on.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from typing import TypeVar
+
+from reactor.clock import Clock
+from reactor.engine.commit_record import CommitRecord
+from reactor.engine.committer import Committer, Done, WriteJob
+from reactor.engine.ring import Ring
+from reactor.engine.transaction import DocumentCheck, Transaction, WriteTransaction
+from reactor.errors import InvalidDocument
+from reactor.limits import Limits
+from reactor.store.catalogue import Catalogue
+from reactor.store.protocol import Reader, Snapshot, Store, Writer
+
+__all__ = ["Database"]
+
+logger = logging.getLogger("reactor.engine")
+
+T = TypeVar("T")
+
+CommitListener = Callable[[CommitRecord], None]
+
+
+class PendingSchema:
+    """Checks of a schema that is being deployed: writes that fail them fail the deploy, not themselves (rule 25)."""
+
+    def __init__(self, checks: Mapping[str, DocumentCheck]) -> None:
+        self.checks = checks
+        self.violation: tuple[str, str, InvalidDocument] | None = None
+
+    def violated(self, table: str, document_id: str, error: InvalidDocument) -> None:
+        if self.violation is None:
+            self.violation = (table, document_id, error)
+
+
+class Database:
+    def __init__(
+        self, store: Store, clock: Clock, limits: Limits, *, on_fatal: Callable[[BaseException], None] | None = None
+    ) -> None:
+        self.store = store
+        self.clock = clock
+        self.limits = limits
+        self.checks: Mapping[str, DocumentCheck] = {}
+        """Schema enforcement by table name, in force for every transaction that starts from now on."""
+        self.pending_schema: PendingSchema | None = None
+        self._on_fatal = on_fatal or (lambda error: None)
+        self._listeners: list[CommitListener] = []
+        self._after_batch: list[Callable[[], None]] = []
+        self._processed = 0
+        self._waiters: list[tuple[int, asyncio.Future[None]]] = []
+        self._running: Counter[int] = Counter()
+        self._catalogue: Catalogue | None = None
+        self.ring = Ring(0, limits.ring_bytes)
+        self.commits = 0
+
+    async def open(self) -> None:
+        """Open the store and read where the log ends. Raises Unavailable, StoreError."""
+        await self.store.open()
+        last = await self.store.read(lambda reader: reader.ts)
+        self._processed = last
+        self._catalogue = self.store.catalogue
+        self.ring = Ring(last, self.limits.ring_bytes)
+        self._committer = Committer(
+            self.store,
+            self.clock,
+            self._write_transaction,
+            self._publish,
+            queue_limit=self.limits.writer_queue,
+            on_fatal=self._on_fatal,
+        )
+        self._committer.start(last)
+
+    async def close(self) -> None:
+        """Run what was accepted, then close the store."""
+        if hasattr(self, "_committer"):
+            await self._committer.close()
+        await self.store.close()
+
+    @property
+    def catalogue(self) -> Catalogue:
+        """The tables and indexes as of the last published commit."""
+        assert self._catalogue is not None, "the database is not open"
+        return self._catalogue
+
+    @property
+    def processed_ts(self) -> int:
+        """P: every commit up to this timestamp has been published, and no later one."""
+        return self._processed
+
+    @property
+    def waiting_jobs(self) -> int:
+        return self._committer.waiting
+
+    def listen(self, on_commit: CommitListener, after_batch: Callable[[], None]) -> None:
+        """Call `on_commit` with every commit record in order, and `after_batch` at the end of each batch's loop step."""
+        self._listeners.append(on_commit)
+        self._after_batch.append(after_batch)
+
+    # Reading
+
+    def transaction(self, reader: Reader) -> Transaction:
+        """A read transaction on a store thread, with the time and limits of now."""
+        return Transaction(reader, self.catalogue, self.clock.now_ns() / 1e6, self.limits)
+
+    async def read(self, job: Callable[[Transaction], T]) -> T:
+        """Run `job` in a read transaction on a snapshot of its own."""
+        return await self.store.read(lambda reader: job(self.transaction(reader)))
+
+    async def open_snapshots(self, count: int) -> list[Snapshot]:
+        return await self.store.open_snapshots(count)
+
+    @contextmanager
+    def holding(self, ts: int) -> Iterator[None]:
+        """Keep the ring reaching back to `ts` meanwhile."""
+        self._running[ts] += 1
+        try:
+            yield
+        finally:
+            self._running[ts] -= 1
+            if not self._running[ts]:
+                del self._running[ts]
+
+    async def wait_processed(self, ts: int) -> None:
+        """Return once `processed_ts >= ts`."""
+        if self._processed < ts:
+            future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+            self._waiters.append((ts, future))
+            await future
+
+    # Writing
+
+    def submit(self, job: WriteJob) -> None:
+        """Queue a mutation; see `WriteJob` for how its outcome comes back."""
+        self._committer.submit(job)
+
+    def _write_transaction(self, writer: Writer, last_creation_time: float) -> WriteTransaction:
+        pending = self.pending_schema
+        return WriteTransaction(
+            writer,
+            self.store.catalogue,
+            self.clock.now_ns() / 1e6,
+            self.limits,
+            checks=self.checks,
+            creation_time=last_creation_time,
+            pending_checks=None if pending is None else pending.checks,
+            on_pending_violation=None if pending is None else pending.violated,
+        )
+
+    async def commit_alone(self, change: Callable[[Writer], CommitRecord]) -> CommitRecord:
+        """Commit a change of our own outside the queue (deploys), and return its record once it is published."""
+        record = await self.store.write(lambda writer: self._committer.commit_alone(writer, change))
+        await self.wait_processed(record.ts)
+        return record
+
+    # Publishing
+
+    def _publish(self, done: list[Done], catalogue: Catalogue) -> None:
+        self._catalogue = catalogue
+        oldest = min(self._running, default=self._processed)
+        processed = self._processed
+        for d in done:
+            record = d.record
+            if record is not None:
+                self.ring.append(record, oldest)
+                self.commits += 1
+                for listener in self._listeners:
+                    listener(record)
+                processed = record.ts
+        for d in done:
+            try:
+                if d.error is None:
+                    d.job.succeed(d.ts)
+                else:
+                    d.job.fail(d.error)
+            except Exception:
+                logger.exception("delivering the outcome of a mutation failed")
+        self._processed = processed
+        if self._waiters:
+            waiting = self._waiters
+            self._waiters = []
+            for ts, future in waiting:
+                if ts > processed:
+                    self._waiters.append((ts, future))
+                elif not future.done():
+                    future.set_result(None)
+        for after in self._after_batch:
+            after()
