@@ -1,0 +1,591 @@
+"""Live queries: each run once for all who follow it, and every follower always at one point in time.
+
+Terms (engine.md rules 11-16): an *entry* is one query with its newest result and read set; a commit that touches the read
+set makes it stale. A *cut* is what a subscriber gets: all its queries at one timestamp T. A *wave* computes cuts: it opens
+one snapshot at T, waits until everything up to T is published, runs on it the entries that are not valid at T for the
+subscribers that are asking, and hands each its cut as soon as its own entries are done.
+
+Cuts are pulled, so nothing runs for a client that can't take more, and a burst of commits costs one run. Entries that
+usually run long go to a lane of their own, so that they don't hold up the others.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections import OrderedDict
+from collections.abc import Callable, Iterable
+from typing import Final
+
+from reactor.auth.identity import Caller
+from reactor.engine.commit_record import CommitRecord
+from reactor.engine.database import Database
+from reactor.engine.invalidation import InvalidationIndex
+from reactor.engine.transaction import Transaction
+from reactor.runtime.query_entry import SHARED, Entry, Family, QueryCall, QueryRun, make_version
+from reactor.runtime.waist import Cut, QueryUpdate, Success
+from reactor.store.protocol import Reader, Snapshot
+
+__all__ = ["LiveQueries", "LiveSubscriber"]
+
+logger = logging.getLogger("reactor.runtime")
+
+RunQuery = Callable[[QueryCall, Transaction], QueryRun]
+"""Runs a call on a store thread. Never raises: failures are outcomes."""
+
+SLOW_S: Final = 0.020
+"""Entries of functions that usually run longer go to the slow lane."""
+CHUNK_S: Final = 0.005
+"""How long a wave stays on its thread before it hands results back."""
+TIME_SENSITIVE_NS: Final = 17_000_000_000
+"""A result that looked at the clock is not served to newcomers when older. Source: server-semantics 5.4."""
+
+
+class LiveQueries:
+    """All entries and subscribers of one deployment. Lives on the event loop."""
+
+    def __init__(self, database: Database, run: RunQuery) -> None:
+        self._database = database
+        self._run = run
+        self._index: InvalidationIndex[Entry] = InvalidationIndex()
+        self._families: dict[Family, dict[str, Entry]] = {}
+        self._idle: OrderedDict[Entry, int] = OrderedDict()
+        self._idle_bytes = 0
+        self._stale: dict[LiveSubscriber, None] = {}
+        self._asking: dict[LiveSubscriber, None] = {}
+        self._wave: asyncio.Task[None] | None = None
+        self._slow: asyncio.Task[None] | None = None
+        self._usual_s: dict[str, float] = {}
+        self._closed = False
+        self.runs = 0
+        """How many times a query function ran, for metrics and tests."""
+        database.listen(self._on_commit, self._after_batch)
+
+    # Subscribers
+
+    def subscriber(self, caller: Caller) -> LiveSubscriber:
+        return LiveSubscriber(self, caller)
+
+    @property
+    def processed_ts(self) -> int:
+        return self._database.processed_ts
+
+    @property
+    def entry_count(self) -> int:
+        return sum(map(len, self._families.values()))
+
+    async def close(self) -> None:
+        """Stop the waves; cuts that are being waited for are cancelled."""
+        self._closed = True
+        tasks = [t for t in (self._wave, self._slow) if t is not None]
+        for subscriber in list(self._asking):
+            subscriber.cancel()
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+    # Entries
+
+    def entry_for(self, call: QueryCall) -> Entry:
+        """The entry this call shares, made if need be."""
+        family = self._families.get(call.family)
+        if family is None:
+            family = self._families[call.family] = {}
+        entry = family.get(SHARED) or family.get(call.caller.key)
+        if entry is None:
+            entry = family[call.caller.key] = Entry(call)
+        elif (
+            entry.observed_time
+            and entry.is_fresh
+            and self._database.clock.now_ns() - entry.ran_at_ns > TIME_SENSITIVE_NS
+        ):
+            entry.valid_until = entry.valid_from
+            for subscriber, ids in entry.subscribers.items():
+                subscriber.touch(ids)
+        if entry in self._idle:
+            self._idle_bytes -= self._idle.pop(entry)
+        return entry
+
+    def release(self, entry: Entry) -> None:
+        """Nobody follows this entry any more: keep it as a cached result, or forget it."""
+        if entry.subscribers or entry.in_flight:
+            return
+        if not entry.is_fresh or entry.version is None or not isinstance(entry.version.outcome, Success):
+            self._forget(entry)
+            return
+        size = entry.size
+        self._idle[entry] = size
+        self._idle_bytes += size
+        while self._idle_bytes > self._database.limits.cached_query_bytes:
+            oldest, size = self._idle.popitem(last=False)
+            self._idle_bytes -= size
+            self._forget(oldest)
+
+    def _forget(self, entry: Entry) -> None:
+        self._index.unregister(entry)
+        family = self._families.get(entry.family)
+        if family is not None and family.get(entry.caller_key) is entry:
+            del family[entry.caller_key]
+            if not family:
+                del self._families[entry.family]
+
+    # Commits
+
+    def _on_commit(self, record: CommitRecord) -> None:
+        for entry in self._index.touched_by(record):
+            if entry.valid_until is not None:
+                continue
+            entry.valid_until = record.ts
+            if entry in self._idle:
+                self._idle_bytes -= self._idle.pop(entry)
+                self._forget(entry)
+                continue
+            for subscriber, ids in entry.subscribers.items():
+                subscriber.touch(ids)
+
+    def mark_stale(self, subscriber: LiveSubscriber) -> None:
+        self._stale[subscriber] = None
+
+    def _after_batch(self) -> None:
+        self.wake_stale()
+
+    def wake_stale(self) -> None:
+        """Wake the subscribers that were touched since the last call."""
+        if self._stale:
+            stale, self._stale = self._stale, {}
+            for subscriber in stale:
+                subscriber.wake()
+
+    # Waves
+
+    def ask(self, subscriber: LiveSubscriber) -> None:
+        """Compute a cut for this subscriber as soon as possible."""
+        self._asking[subscriber] = None
+        if self._wave is None and not self._closed:
+            # Not at once: whoever asks in this loop step and the next joins the same wave.
+            self._wave = asyncio.get_running_loop().create_task(self._waves())
+
+    def withdraw(self, subscriber: LiveSubscriber) -> None:
+        self._asking.pop(subscriber, None)
+
+    async def _waves(self) -> None:
+        try:
+            while self._asking:
+                self._answer_ready()
+                if not any(self._may_join(s) for s in self._asking):
+                    break  # all wait for entries in flight on the slow lane; its end starts the next wave
+                await self._one_wave()
+        except Exception as error:
+            logger.exception("running live queries failed")
+            for subscriber in list(self._asking):
+                subscriber.fail(error)
+        finally:
+            self._wave = None
+
+    def _answer_ready(self) -> None:
+        """Cuts for which everything is fresh need no snapshot."""
+        now = self._database.processed_ts
+        for subscriber in list(self._asking):
+            if subscriber.not_before <= now and all(e.is_fresh for e in subscriber.touched_entries()):
+                subscriber.deliver(now)
+
+    def _may_join(self, subscriber: LiveSubscriber) -> bool:
+        """Whether nothing it needs is in flight elsewhere."""
+        slow_busy = self._slow is not None
+        for entry in subscriber.touched_entries():
+            if entry.in_flight or (slow_busy and not entry.is_fresh and self._is_slow(entry)):
+                return False
+        return True
+
+    def _is_slow(self, entry: Entry) -> bool:
+        return self._usual_s.get(entry.call.path, 0.0) > SLOW_S
+
+    async def _one_wave(self) -> None:
+        slow_wanted = self._slow is None and any(
+            self._is_slow(e) for s in self._asking for e in s.touched_entries() if not e.is_fresh
+        )
+        snapshots = await self._database.open_snapshots(2 if slow_wanted else 1)
+        ts = snapshots[0].ts
+        wave = _Wave(ts)
+        slow_started = False
+        try:
+            with self._database.holding(ts):
+                await self._database.wait_processed(ts)
+                self._admit(wave)
+                if len(snapshots) == 1 and wave.slow:
+                    wave.fast.extend(wave.slow)
+                    wave.slow.clear()
+                if wave.slow:
+                    slow_started = True
+                    self._slow = asyncio.get_running_loop().create_task(self._run_slow(wave, snapshots[1]))
+                await self._run_lane(wave, wave.fast, snapshots[0])
+        finally:
+            await snapshots[0].close()
+            if len(snapshots) > 1 and not slow_started:
+                await snapshots[1].close()
+
+    def _admit(self, wave: _Wave) -> None:
+        """Let every subscriber that can have a cut at the wave's timestamp join it, and line up what has to run."""
+        ts = wave.ts
+        for subscriber in list(self._asking):
+            entries = subscriber.touched_entries()
+            if subscriber.not_before > ts or any(
+                # In flight elsewhere, or already known from a later snapshot but not at this one: next wave.
+                (e.in_flight and e not in wave.waiting) or (e.valid_from > ts and not e.valid_at(ts))
+                for e in entries
+            ):
+                continue
+            if self._slow is not None and any(not e.valid_at(ts) and self._is_slow(e) for e in entries):
+                continue
+            needed = {e for e in entries if not e.valid_at(ts)}
+            if not needed:
+                subscriber.deliver(ts)
+                continue
+            self._asking.pop(subscriber)
+            subscriber.wave = wave
+            subscriber.needed = needed
+            for entry in needed:
+                if entry in wave.waiting:
+                    wave.waiting[entry].append(subscriber)
+                else:
+                    wave.waiting[entry] = [subscriber]
+                    entry.in_flight = True
+                    (wave.slow if self._is_slow(entry) else wave.fast).append(entry)
+
+    async def _run_slow(self, wave: _Wave, snapshot: Snapshot) -> None:
+        began = time.monotonic()
+        try:
+            with self._database.holding(wave.ts):
+                await self._run_lane(wave, wave.slow, snapshot)
+        except Exception:
+            logger.exception("running slow live queries failed")
+        finally:
+            await snapshot.close()
+            self._slow = None
+        # At most half of the wall time for slow entries: they wait as long as they ran.
+        if self._asking and not self._closed:
+            self._slow = asyncio.get_running_loop().create_task(self._rest(time.monotonic() - began))
+
+    async def _rest(self, seconds: float) -> None:
+        try:
+            if self._wave is None and self._asking:
+                self._wave = asyncio.get_running_loop().create_task(self._waves())
+            await asyncio.sleep(min(seconds, 1.0))
+        finally:
+            self._slow = None
+            if self._wave is None and self._asking and not self._closed:
+                self._wave = asyncio.get_running_loop().create_task(self._waves())
+
+    async def _run_lane(self, wave: _Wave, lane: list[Entry], snapshot: Snapshot) -> None:
+        position = 0
+        try:
+            while position < len(lane):
+                calls = [entry.call for entry in lane[position:]]
+                runs = await snapshot.run(lambda reader, calls=calls: self._run_some(reader, calls))
+                for run in runs:
+                    entry = lane[position]
+                    position += 1
+                    self._complete(wave, lane, entry, run)
+        finally:
+            for entry in lane[position:]:
+                entry.in_flight = False
+                for subscriber in wave.waiting.pop(entry, ()):
+                    subscriber.give_up(wave)
+
+    def _run_some(self, reader: Reader, calls: list[QueryCall]) -> list[QueryRun]:
+        """On the store's thread: run calls until a little time has passed."""
+        until = time.monotonic() + CHUNK_S
+        runs: list[QueryRun] = []
+        for call in calls:
+            tx = self._database.transaction(reader)
+            tx.depend_on("code")
+            runs.append(self._run(call, tx))
+            if time.monotonic() > until:
+                break
+        return runs
+
+    def _complete(self, wave: _Wave, lane: list[Entry], entry: Entry, run: QueryRun) -> None:
+        """Take one result in: its version, its validity, whom it may serve; then cuts for whom it was the last."""
+        self.runs += 1
+        path = entry.call.path
+        usual = self._usual_s.get(path, run.seconds)
+        self._usual_s[path] = usual * 0.7 + run.seconds * 0.3
+        entry.in_flight = False
+        version = make_version(run.outcome)
+        if entry.version is None or entry.version.number != version.number:
+            entry.version = version
+        entry.valid_from = wave.ts
+        entry.valid_until = self._database.ring.first_touch(run.read_set, wave.ts)
+        entry.read_set = run.read_set
+        entry.observed_time = run.observed_time
+        entry.ran_at_ns = self._database.clock.now_ns()
+        self._index.register(entry, run.read_set)
+        waiting = wave.waiting.pop(entry, [])
+        if run.observed_identity:
+            if entry.caller_key == SHARED:
+                self._split(wave, lane, entry)
+                waiting = [s for s in waiting if entry in s.needed]
+        elif entry.caller_key != SHARED:
+            entry = self._share(wave, entry, waiting)
+        if run.outcome.journal != entry.call.journal:
+            self._rekey(entry, run.outcome.journal)
+        if not entry.is_fresh:
+            for subscriber, ids in entry.subscribers.items():
+                subscriber.touch(ids)
+        for subscriber in waiting:
+            subscriber.needed.discard(entry)
+            if not subscriber.needed:
+                subscriber.deliver(wave.ts)
+        self.release(entry)
+        self.wake_stale()
+
+    def _share(self, wave: _Wave, entry: Entry, waiting: list[LiveSubscriber]) -> Entry:
+        """The run did not look at the identity: everybody may use its result. Returns the entry that now holds it."""
+        family = self._families.get(entry.family)
+        if family is None or family.get(entry.caller_key) is not entry:
+            return entry
+        shared = family.get(SHARED)
+        if shared is None:
+            del family[entry.caller_key]
+            entry.caller_key = SHARED
+            family[SHARED] = entry
+            # Those that were made for other identities and have not run yet need not run.
+            for other in list(family.values()):
+                if other is not entry and other.version is None and not other.in_flight:
+                    self._merge(other, entry)
+            return entry
+        if shared.valid_at(wave.ts) and not shared.in_flight:
+            for subscriber in waiting:
+                subscriber.needed.discard(entry)
+                subscriber.needed.add(shared)
+            self._merge(entry, shared)
+            return shared
+        return entry
+
+    def _merge(self, gone: Entry, kept: Entry) -> None:
+        for subscriber, ids in list(gone.subscribers.items()):
+            subscriber.move(ids, gone, kept)
+        self._forget(gone)
+
+    def _split(self, wave: _Wave, lane: list[Entry], entry: Entry) -> None:
+        """A shared entry's re-run looked at the identity: it now belongs to that identity, the others get their own."""
+        family = self._families.setdefault(entry.family, {})
+        if family.get(SHARED) is entry:
+            del family[SHARED]
+        owner = entry.call.caller.key
+        entry.caller_key = owner
+        family[owner] = entry
+        for subscriber, ids in list(entry.subscribers.items()):
+            if subscriber.caller.key == owner:
+                continue
+            call = QueryCall(entry.call.path, entry.call.args, entry.call.journal, subscriber.caller)
+            own = self.entry_for(call)
+            subscriber.move(ids, entry, own)
+            if subscriber.wave is wave and entry in subscriber.needed:
+                subscriber.needed.discard(entry)
+                subscriber.needed.add(own)
+                if own in wave.waiting:
+                    wave.waiting[own].append(subscriber)
+                elif not own.in_flight:
+                    own.in_flight = True
+                    wave.waiting[own] = [subscriber]
+                    lane.append(own)
+                else:
+                    subscriber.give_up(wave)
+
+    def _rekey(self, entry: Entry, journal: str | None) -> None:
+        """A run that fixed the end of its page goes on under that journal; newcomers without one get a page of their own."""
+        family = self._families.get(entry.family)
+        if family is not None and family.get(entry.caller_key) is entry:
+            del family[entry.caller_key]
+            if not family:
+                del self._families[entry.family]
+        entry.call = entry.call.with_journal(journal)
+        entry.family = entry.call.family
+        self._families.setdefault(entry.family, {}).setdefault(entry.caller_key, entry)
+
+
+class _Wave:
+    """One snapshot's worth of runs, and who waits for which."""
+
+    __slots__ = ("fast", "slow", "ts", "waiting")
+
+    def __init__(self, ts: int) -> None:
+        self.ts = ts
+        self.fast: list[Entry] = []
+        self.slow: list[Entry] = []
+        self.waiting: dict[Entry, list[LiveSubscriber]] = {}
+
+
+class LiveSubscriber:
+    """See `waist.Subscriber`."""
+
+    __slots__ = (
+        "_closed", "_cut", "_live", "_queries", "_sent", "_stale", "_touched", "_waiter", "caller", "needed",
+        "not_before", "ts", "wave",
+    )  # fmt: skip
+
+    def __init__(self, live: LiveQueries, caller: Caller) -> None:
+        self._live = live
+        self.caller = caller
+        self.ts = 0
+        """The timestamp of the last cut."""
+        self.not_before = 0
+        self.wave: _Wave | None = None
+        self.needed: set[Entry] = set()
+        self._queries: dict[int, Entry] = {}
+        self._sent: dict[int, int] = {}
+        self._touched: set[int] = set()
+        self._stale = False
+        self._waiter: asyncio.Future[None] | None = None
+        self._cut: asyncio.Future[Cut] | None = None
+        self._closed = False
+
+    def add(self, query_id: int, path: str, args: bytes, journal: str | None = None) -> None:
+        self._follow(query_id, self._live.entry_for(QueryCall(path, args, journal, self.caller)))
+        self.wake()
+
+    def remove(self, query_id: int) -> None:
+        entry = self._queries.pop(query_id)
+        self._sent.pop(query_id, None)
+        self._touched.discard(query_id)
+        self._unfollow(query_id, entry)
+
+    def set_caller(self, caller: Caller) -> None:
+        if caller.key == self.caller.key:
+            return
+        changed_power = caller.is_admin != self.caller.is_admin
+        self.caller = caller
+        for query_id, entry in list(self._queries.items()):
+            if entry.caller_key == SHARED and not changed_power:
+                continue
+            self._unfollow(query_id, entry)
+            call = QueryCall(entry.call.path, entry.call.args, entry.call.journal, caller)
+            self._follow(query_id, self._live.entry_for(call))
+        self.wake()
+
+    async def wait_stale(self) -> None:
+        if self._stale or self._closed:
+            return
+        self._waiter = asyncio.get_running_loop().create_future()
+        try:
+            await self._waiter
+        finally:
+            self._waiter = None
+
+    async def cut(self, not_before: int = 0) -> Cut:
+        if self._closed:
+            raise asyncio.CancelledError("the subscriber is closed")
+        self.not_before = not_before
+        self._stale = False
+        now = self._live.processed_ts
+        if now >= not_before and all(e.is_fresh for e in self.touched_entries()):
+            return self._make_cut(now)
+        future = self._cut = asyncio.get_running_loop().create_future()
+        self._live.ask(self)
+        try:
+            return await future
+        finally:
+            self._cut = None
+            self._leave()
+
+    def close(self) -> None:
+        if self._closed:
+            return
+        self._closed = True
+        self.cancel()
+        for query_id in list(self._queries):
+            self.remove(query_id)
+
+    # For LiveQueries
+
+    def touched_entries(self) -> Iterable[Entry]:
+        queries = self._queries
+        return [queries[query_id] for query_id in self._touched]
+
+    def touch(self, query_ids: Iterable[int]) -> None:
+        """These queries may have changed."""
+        self._touched.update(query_ids)
+        self._live.mark_stale(self)
+
+    def wake(self) -> None:
+        """Let `wait_stale` return."""
+        self._stale = True
+        if self._waiter is not None and not self._waiter.done():
+            self._waiter.set_result(None)
+
+    def move(self, query_ids: Iterable[int], old: Entry, new: Entry) -> None:
+        """Follow `new` instead of `old`."""
+        for query_id in list(query_ids):
+            self._unfollow(query_id, old)
+            self._follow(query_id, new)
+        self._live.mark_stale(self)
+
+    def deliver(self, ts: int) -> None:
+        """All that was needed is valid at `ts`: hand out the cut."""
+        self._leave()
+        if self._cut is not None and not self._cut.done():
+            if all(e.valid_at(ts) for e in self.touched_entries()):
+                self._cut.set_result(self._make_cut(ts))
+            else:  # a query was added or moved while the wave ran: the next wave has it too
+                self._live.ask(self)
+
+    def give_up(self, wave: _Wave) -> None:
+        """The wave can't serve this subscriber: ask again."""
+        if self.wave is wave:
+            self._leave()
+            if self._cut is not None and not self._cut.done():
+                self._live.ask(self)
+
+    def fail(self, error: BaseException) -> None:
+        self._leave()
+        if self._cut is not None and not self._cut.done():
+            self._cut.set_exception(error)
+
+    def cancel(self) -> None:
+        self._leave()
+        for future in (self._cut, self._waiter):
+            if future is not None and not future.done():
+                future.cancel()
+
+    def _leave(self) -> None:
+        self._live.withdraw(self)
+        if self.wave is not None:
+            for entry in self.needed:
+                waiting = self.wave.waiting.get(entry)
+                if waiting is not None and self in waiting:
+                    waiting.remove(self)
+            self.wave = None
+        self.needed = set()
+
+    def _make_cut(self, ts: int) -> Cut:
+        updates: list[QueryUpdate] = []
+        still: set[int] = set()
+        for query_id in sorted(self._touched) if len(self._touched) > 1 else self._touched:
+            entry = self._queries[query_id]
+            version = entry.version
+            assert version is not None
+            if self._sent.get(query_id) != version.number:
+                self._sent[query_id] = version.number
+                updates.append(QueryUpdate(query_id, version))
+            if not entry.is_fresh:
+                still.add(query_id)
+        self._touched = still
+        self.ts = ts
+        if still:
+            self.wake()
+        return Cut(ts, updates)
+
+    def _follow(self, query_id: int, entry: Entry) -> None:
+        self._queries[query_id] = entry
+        entry.subscribers.setdefault(self, set()).add(query_id)
+        self._touched.add(query_id)
+
+    def _unfollow(self, query_id: int, entry: Entry) -> None:
+        ids = entry.subscribers.get(self)
+        if ids is not None:
+            ids.discard(query_id)
+            if not ids:
+                del entry.subscribers[self]
+                self._live.release(entry)
