@@ -1,0 +1,101 @@
+"""What the operator reads on the terminal: the banner, reloads, errors in the app's code."""
+
+from __future__ import annotations
+
+import os
+import shlex
+import traceback
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from rich.console import Console
+from rich.text import Text
+
+from reactor.errors import ReactorError
+
+if TYPE_CHECKING:
+    from reactor.server import Reactor
+
+__all__ = ["announce", "complain", "complain_about_app", "say"]
+
+_out = Console(highlight=False, soft_wrap=True)
+_err = Console(highlight=False, soft_wrap=True, stderr=True)
+
+
+def say(message: str, style: str = "dim") -> None:
+    _out.print(Text(message, style=style))
+
+
+def complain(message: str, *, cause: BaseException | None = None) -> None:
+    """An error that stops us. The traceback only when it is not one of ours."""
+    _err.print(Text.assemble(("reactor: ", "bold red"), message))
+    if cause is not None and not isinstance(cause, ReactorError):
+        traceback.print_exception(cause)
+
+
+def announce(reactor: Reactor, url: str, site_url: str, *, seconds: float) -> None:
+    """Tell where everything is, and what a front end needs to know."""
+    settings = reactor.settings
+    mode = "dev" if settings.dev else "serve"
+    _out.print(Text.assemble(("reactor ", "bold"), f"{mode} ready in {seconds * 1000:.0f} ms"))
+    _row("Backend", url)
+    _row("HTTP actions", site_url)
+    _row("App", f"{_short(settings.app)}  ({_count(reactor)})")
+    _row("Data", _short(settings.data))
+    if settings.manual_clock:
+        _row("Clock", "stands still until POST /api/testing/advance_clock")
+    if not settings.dev:
+        if reactor.admin_key_path is not None:
+            _row("Admin key", f"in {_short(reactor.admin_key_path)}")
+        return
+    _row("Admin key", reactor.admin_keys[0])
+    _out.print(Text("\n  For a front end's .env.local:", style="dim"))
+    _out.print(f"    VITE_CONVEX_URL={url}          [dim]# Next.js: NEXT_PUBLIC_CONVEX_URL[/dim]")
+    _out.print(Text("  For `npx convex run|data|logs`:", style="dim"))
+    _out.print(f"    CONVEX_SELF_HOSTED_URL={url}")
+    _out.print(Text(f"    CONVEX_SELF_HOSTED_ADMIN_KEY={shlex.quote(reactor.admin_keys[0])}\n"))
+
+
+def _row(label: str, value: str) -> None:
+    _out.print(Text.assemble((f"  {label:<13}", "dim"), value))
+
+
+def _count(reactor: Reactor) -> str:
+    functions = reactor.functions
+    if not functions:
+        return "no functions yet"
+    modules = len({path.partition(":")[0] for path in functions})
+    return f"{len(functions)} functions in {modules} module{'s' if modules != 1 else ''}"
+
+
+def _short(path: Path) -> str:
+    try:
+        return f"./{path.relative_to(Path.cwd())}" if path != Path.cwd() else "."
+    except ValueError:
+        return str(path)
+
+
+def complain_about_app(error: BaseException, app: Path, consequence: str) -> None:
+    """An error in the app's own code: where it is in their files, what it says, and what happens now."""
+    frames = [f for f in traceback.extract_tb(error.__traceback__) if _is_theirs(f.filename, app)]
+    lines: list[str] = []
+    if isinstance(error, SyntaxError) and error.filename and _is_theirs(error.filename, app):
+        lines = [line.rstrip("\n") for line in traceback.format_exception_only(error)]
+    else:
+        for frame in frames[-4:]:
+            lines.append(f"  {os.path.relpath(frame.filename, app)}, line {frame.lineno}, in {frame.name}")
+            if frame.line:
+                lines.append(f"      {frame.line}")
+        lines += [line.rstrip("\n") for line in traceback.format_exception_only(error)]
+    if not frames and not isinstance(error, SyntaxError | ReactorError):
+        lines = traceback.format_exception(error)
+    _err.print(Text("\n".join(lines), style="red"))
+    _err.print(Text(consequence, style="bold"))
+
+
+def _is_theirs(filename: str, app: Path) -> bool:
+    try:
+        relative = Path(filename).absolute().relative_to(app)
+    except ValueError:
+        return False
+    return "site-packages" not in relative.parts
