@@ -24,6 +24,7 @@ __all__ = [
     "Value",
     "compare",
     "plain",
+    "show_int",
     "values_equal",
 ]
 
@@ -31,6 +32,11 @@ INT64_MIN: Final = -(2**63)
 INT64_MAX: Final = 2**63 - 1
 SAFE_INTEGER: Final = 2**53
 """Every whole number up to here, and no run of them beyond, is exact as a float64."""
+
+
+def show_int(number: int) -> str:
+    """The number for an error text; huge ones, which Python refuses to print, by their length."""
+    return int.__repr__(number) if number.bit_length() <= 256 else f"An integer of {number.bit_length()} bits"
 
 
 class Int64(int):
@@ -45,7 +51,7 @@ class Int64(int):
         self = super().__new__(cls, value)
         if not INT64_MIN <= self <= INT64_MAX:
             raise InvalidValue(
-                f"{int.__repr__(self)} does not fit into 64 bits: Int64 goes from {INT64_MIN} to {INT64_MAX}.",
+                f"{show_int(self)} does not fit into 64 bits: Int64 goes from {INT64_MIN} to {INT64_MAX}.",
                 expected="Int64",
                 got="int",
             )
@@ -61,7 +67,7 @@ class Int64(int):
 Value: TypeAlias = "bool | int | float | str | bytes | list[Value] | dict[str, Value] | None"
 """One value as a Python tree. `Int64` is an `int` to type checkers."""
 
-_BASES: Final[tuple[tuple[type, Callable[[Any], Any]], ...]] = (
+_BASES: tuple[tuple[type, Callable[[Any], Any]], ...] = (
     (Int64, Int64),
     (str, str.__str__),  # str() of a string enum is its name
     (int, int),

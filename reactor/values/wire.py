@@ -26,7 +26,7 @@ from reactor.limits import (
     VALUE_MAX_NESTING,
 )
 from reactor.values.size import size_of, too_large
-from reactor.values.types import INT64_MAX, INT64_MIN, SAFE_INTEGER, UNSET, Int64, Value, plain
+from reactor.values.types import INT64_MAX, INT64_MIN, SAFE_INTEGER, UNSET, Int64, Value, plain, show_int
 from reactor.values.unsupported import explain
 
 __all__ = ["check_field_name", "decode", "encode", "from_json", "to_json"]
@@ -54,7 +54,7 @@ def check_field_name(name: Any) -> None:
     """Raise InvalidValue unless `name` may be a field of an object: printable ASCII, no `$` in front, 1024 at most."""
     if not isinstance(name, str):
         raise InvalidValue(
-            f"Field names must be strings, and {name!r} is a {type(name).__name__}.",
+            f"Field names must be strings, not {type(name).__name__}.",
             expected="string",
             got=type(name).__name__,
         )
@@ -272,8 +272,10 @@ def _copy(obj: Any, depth: int) -> Any:
     raise InvalidValue(f"{kind.__name__} is not JSON", expected="JSON", got=kind.__name__)
 
 
-def _text(text: Any) -> Any:
-    if type(text) is str and not text.isascii() and _has_surrogate(text):
+def _text(text: Any) -> str:
+    if not isinstance(text, str):
+        check_field_name(text)  # which says so
+    if not text.isascii() and _has_surrogate(text):
         raise _surrogate()
     return text
 
@@ -441,9 +443,8 @@ def _too_many(count: int) -> InvalidValue:
 
 def _too_big(number: int) -> InvalidValue:
     advice = "wrap it in Int64(...)" if INT64_MIN <= number <= INT64_MAX else "store it as a string"
-    shown = str(number) if number.bit_length() < 256 else f"An integer of {number.bit_length()} bits"
     return InvalidValue(
-        f"{shown} is outside ±2^53, where a number can't hold every integer exactly: {advice}.",
+        f"{show_int(number)} is outside ±2^53, where a number can't hold every integer exactly: {advice}.",
         expected="an integer within ±2^53",
         got="int",
     )
