@@ -6,12 +6,15 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Final, Literal
 
-__all__ = ["BY_CREATION_TIME", "BY_ID", "FIRST_USER_TABLE", "Catalogue", "IndexInfo", "TableInfo"]
+__all__ = ["BY_CREATION_TIME", "BY_ID", "FIRST_USER_TABLE", "SYSTEM_TABLES", "Catalogue", "IndexInfo", "TableInfo"]
 
 BY_ID: Final = "by_id"
 BY_CREATION_TIME: Final = "by_creation_time"
 FIRST_USER_TABLE: Final = 10_001
 """Lower numbers are for system tables. Source: Convex's id encoding, so that ids have the usual 32 characters."""
+
+SYSTEM_TABLES: Final[Mapping[str, int]] = {"_storage": 1, "_scheduled_functions": 2}
+"""The tables that are there from the start. Their numbers are part of ids that clients hold: never change one."""
 
 IndexState = Literal["ready", "backfilling", "staged"]
 
@@ -38,7 +41,10 @@ class IndexInfo:
 
 @dataclass(frozen=True, slots=True)
 class TableInfo:
-    """One table. `indexes` includes `by_id` and `by_creation_time`; `kept` are those that writes must maintain."""
+    """One table. `indexes` includes `by_id` and `by_creation_time`; `kept` are those that writes must maintain.
+
+    `kept` has every index but `by_id`, whatever its state: one that is still being filled is maintained too.
+    """
 
     number: int
     name: str

@@ -10,11 +10,36 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Protocol, TypeVar
 
+from reactor.errors import StoreError, Unavailable
 from reactor.store.catalogue import Catalogue, IndexInfo, TableInfo
 
-__all__ = ["IndexChange", "LogRow", "Reader", "RequestRecord", "Snapshot", "Store", "Writer"]
+__all__ = [
+    "IndexChange",
+    "LogRow",
+    "OutcomeUnknown",
+    "Reader",
+    "RequestRecord",
+    "Snapshot",
+    "SnapshotEnded",
+    "Store",
+    "Writer",
+]
 
 T = TypeVar("T")
+
+
+class SnapshotEnded(Unavailable):
+    """The snapshot can't answer any more: it was interrupted, or ended because the database needed its space.
+
+    Open a new one and run the query again.
+    """
+
+
+class OutcomeUnknown(StoreError):
+    """The disk failed during COMMIT: the transaction may have happened or not.
+
+    Nothing may be answered. The writer refuses to go on; the next `Store.write` opens the file anew and then finds out.
+    """
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,6 +94,10 @@ class Reader(Protocol):
 
     def log_after(self, ts: int, limit: int) -> list[LogRow]: ...
 
+    def get_meta(self, key: str) -> bytes | None:
+        """A small value of the deployment's own: format, deployed schema, secrets."""
+        ...
+
 
 class Writer(Reader, Protocol):
     """The write connection, on its thread. The caller (the committer) opens and ends transactions."""
@@ -81,7 +110,10 @@ class Writer(Reader, Protocol):
     def begin(self) -> None: ...
 
     def commit(self) -> None:
-        """Commit with fsync, under the lock that keeps snapshots from opening meanwhile."""
+        """Commit with fsync, under the lock that keeps snapshots from opening meanwhile.
+
+        Raises `Unavailable` when the disk is full (everything is rolled back), `OutcomeUnknown` when it failed.
+        """
         ...
 
     def rollback(self) -> None: ...
@@ -119,11 +151,7 @@ class Writer(Reader, Protocol):
     def change_indexes(
         self, *, add: Sequence[IndexChange], drop: Sequence[IndexInfo], enable: Sequence[IndexInfo] = ()
     ) -> Catalogue:
-        """Add indexes (state `backfilling`, or `staged`), drop some, mark some `ready`. Filling is the engine's work."""
-        ...
-
-    def get_meta(self, key: str) -> bytes | None:
-        """A small value of the deployment's own: format, deployed schema, secrets."""
+        """Add indexes (state `backfilling`, or `staged`), drop some, mark some `ready` under the name they are given with. Filling is the engine's work."""
         ...
 
     def put_meta(self, key: str, value: bytes) -> None: ...
@@ -138,6 +166,10 @@ class Snapshot(Protocol):
     async def run(self, job: Callable[[Reader], T], /) -> T: ...
 
     async def close(self) -> None: ...
+
+    def interrupt(self, message: str = ...) -> None:
+        """Abort what runs on it, from any thread: that operation and every later one raises `SnapshotEnded`."""
+        ...
 
 
 class Store(Protocol):

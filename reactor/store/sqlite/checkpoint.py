@@ -1,0 +1,137 @@
+"""Keeping the WAL small: PASSIVE checkpoints on a thread of their own, TRUNCATE between batches (engine rule 3)."""
+
+from __future__ import annotations
+
+import logging
+import sqlite3
+import threading
+import time
+from pathlib import Path
+from typing import Final
+
+from reactor import faults
+from reactor.store.sqlite.connection import connect
+from reactor.store.sqlite.gate import Gate
+from reactor.store.sqlite.layout import Synchronous, set_up_checkpointer
+
+__all__ = ["BEFORE_TRUNCATE", "Checkpointer"]
+
+_log = logging.getLogger("reactor.store")
+
+BEFORE_TRUNCATE: Final = "store.before_truncate"
+
+MIB: Final = 1024 * 1024
+PASSIVE_EVERY_S: Final = 0.1
+TRUNCATE_AT: Final = 16 * MIB
+END_SNAPSHOTS_AT: Final = 256 * MIB
+WAIT_FOR_READERS_S: Final = 0.05
+RETRY_AFTER_S: Final = 0.2
+
+
+class Checkpointer:
+    """Checkpoints one database. `committed` and `between_batches` are the writer's to call."""
+
+    def __init__(
+        self,
+        path: Path,
+        gate: Gate,
+        synchronous: Synchronous,
+        *,
+        truncate_at: int = TRUNCATE_AT,
+        end_snapshots_at: int = END_SNAPSHOTS_AT,
+    ) -> None:
+        self._path, self._gate = path, gate
+        self._synchronous: Synchronous = synchronous
+        self._wal = path.with_name(path.name + "-wal")
+        self._truncate_at, self._end_snapshots_at = truncate_at, end_snapshots_at
+        self._grew = threading.Event()
+        self._stop = threading.Event()
+        self._thread: threading.Thread | None = None
+        # Two checkpoints at once: the second would only fail.
+        self._one_at_a_time = threading.Lock()
+        self._not_before = 0.0
+        self.truncations = 0
+        self.passes = 0
+
+    def start(self) -> None:
+        self._thread = threading.Thread(target=self._run, name="reactor-checkpoint", daemon=True)
+        self._thread.start()
+
+    def stop(self) -> None:
+        """End the thread; blocks for as long as the checkpoint that it may be in. Not for the event loop."""
+        self._stop.set()
+        self._grew.set()
+        if self._thread is not None:
+            self._thread.join()
+            self._thread = None
+
+    def wal_bytes(self) -> int:
+        try:
+            return self._wal.stat().st_size
+        except FileNotFoundError:
+            return 0
+
+    def committed(self) -> None:
+        """The WAL grew. Free unless the thread sleeps."""
+        if not self._grew.is_set():
+            self._grew.set()
+
+    def _run(self) -> None:
+        raw = connect(self._path)
+        try:
+            set_up_checkpointer(raw, self._synchronous)
+            while True:
+                self._grew.wait()
+                if self._stop.is_set():
+                    return
+                self._grew.clear()
+                if not self._passive(raw):
+                    self._grew.set()  # readers hold some of it: try again although nobody may write
+                self._stop.wait(PASSIVE_EVERY_S)
+        finally:
+            raw.close()
+
+    def _passive(self, raw: sqlite3.Connection) -> bool:
+        """Move what can be moved into the database file; True when that was all."""
+        try:
+            with self._one_at_a_time:
+                _, frames, moved = raw.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchone()
+        except sqlite3.Error as error:
+            # A full disk, mostly: the WAL keeps everything, so nothing is lost, and the next try may do better.
+            _log.error("a checkpoint failed: %s", error)
+            self._stop.wait(1.0)
+            return False
+        self.passes += 1
+        return moved >= frames
+
+    def between_batches(self, raw: sqlite3.Connection) -> None:
+        """Truncate the WAL if it has grown too long. On the writer's thread, outside of transactions."""
+        size = self.wal_bytes()
+        if size < self._truncate_at or time.monotonic() < self._not_before:
+            return
+        if not self._truncate(raw, size):
+            self._not_before = time.monotonic() + RETRY_AFTER_S
+
+    def _truncate(self, raw: sqlite3.Connection, size: int) -> bool:
+        gate = self._gate
+        with gate.closed():
+            if not gate.wait_empty(WAIT_FOR_READERS_S):
+                if size < self._end_snapshots_at:
+                    return False
+                ended = gate.end_older_than(gate.committed_ts, "The read took too long: the database needed its space.")
+                _log.warning("the WAL has %d MB: %d old snapshots were ended", size // MIB, ended)
+                if not gate.wait_empty(WAIT_FOR_READERS_S):
+                    return False
+            if not self._one_at_a_time.acquire(timeout=WAIT_FOR_READERS_S):
+                return False
+            try:
+                faults.hit(BEFORE_TRUNCATE)
+                is_busy = raw.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()[0]
+            except (sqlite3.Error, OSError) as error:
+                _log.error("truncating the WAL failed: %s", error)
+                return False
+            finally:
+                self._one_at_a_time.release()
+        if not is_busy:
+            self.truncations += 1
+        return not is_busy

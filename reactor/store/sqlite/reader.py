@@ -1,0 +1,131 @@
+"""Reading: one class of statements for snapshots and for the write transaction. Every method fetches all of its rows."""
+
+from __future__ import annotations
+
+import sqlite3
+import zlib
+from pathlib import Path
+
+from reactor.errors import ReactorError
+from reactor.store.catalogue import IndexInfo, TableInfo
+from reactor.store.protocol import LogRow, RequestRecord, SnapshotEnded
+from reactor.store.sqlite import statements
+from reactor.store.sqlite.failures import translate
+
+__all__ = ["SqliteReader", "id_bounds", "pack", "unpack"]
+
+_PACK_FROM = 1024
+_PLAIN, _ZLIB = b"\x00", b"\x01"
+
+
+def pack(payload: bytes) -> bytes:
+    """A request's payload as it is stored: large ones are compressed (engine rule 22)."""
+    if len(payload) >= _PACK_FROM and len(packed := zlib.compress(payload, 1)) < len(payload):
+        return _ZLIB + packed
+    return _PLAIN + payload
+
+
+def unpack(stored: bytes) -> bytes:
+    return zlib.decompress(stored[1:]) if stored[:1] == _ZLIB else stored[1:]
+
+
+def id_bounds(start: bytes, end: bytes | None) -> tuple[bytes, bytes] | None:
+    """Turn a range of `by_id` keys into `low <= id < high` over ids as UTF-8, or None when nothing can lie in it.
+
+    The key of an id is 10, its bytes, 00 (`values.keys`). Ids are letters and digits: no byte of one is below 02 or
+    above fe, which is what makes every range of keys, whatever its bounds, a range of ids.
+    """
+    low = _id_bound(start)
+    high = b"\xff" if end is None else _id_bound(end)
+    return (low, high) if low < high else None
+
+
+def _id_bound(key: bytes) -> bytes:
+    # The least text not below any id whose key is >= `key`.
+    if key[:1] < b"\x10":
+        return b""
+    if key[:1] > b"\x10":
+        return b"\xff"
+    text, nul, rest = key[1:].partition(b"\x00")
+    # Behind the end of the text: the id itself lies below the bound, longer ids that begin with it above.
+    return text + b"\x01" if nul and rest else text
+
+
+class SqliteReader:
+    """`store.protocol.Reader` over one connection, inside a transaction that somebody else opened."""
+
+    __slots__ = ("_directory", "_raw", "_stopped", "_ts")
+
+    def __init__(self, raw: sqlite3.Connection, directory: Path) -> None:
+        self._raw = raw
+        self._directory = directory
+        self._ts = 0
+        # Why it must not be used any more. SQLite forgets an interrupt that comes between two statements; this doesn't.
+        self._stopped: str | None = None
+
+    @property
+    def ts(self) -> int:
+        return self._ts
+
+    def get(self, table: TableInfo, document_id: str) -> bytes | None:
+        row = self._one(statements.get(table.number), (document_id,))
+        return None if row is None else row[0]
+
+    def scan(
+        self, index: IndexInfo, start: bytes, end: bytes | None, *, reverse: bool, limit: int
+    ) -> list[tuple[bytes, bytes]]:
+        if not index.is_by_id:
+            sql = statements.scan_index(index.number, index.table_number, end is not None, reverse)
+            return self._all(sql, (start, limit) if end is None else (start, end, limit))
+        bounds = id_bounds(start, end)
+        if bounds is None:
+            return []
+        rows = self._all(statements.scan_table(index.table_number, reverse), (*bounds, limit))
+        return [(b"\x10%b\x00" % key.encode(), body) for key, body in rows]
+
+    def count(self, index: IndexInfo, start: bytes, end: bytes | None) -> int:
+        if not index.is_by_id:
+            sql = statements.count_index(index.number, end is not None)
+            row = self._one(sql, (start,) if end is None else (start, end))
+        elif (bounds := id_bounds(start, end)) is not None:
+            row = self._one(statements.count_table(index.table_number), bounds)
+        else:
+            return 0
+        return 0 if row is None else row[0]
+
+    def get_request(self, session: str, request: int) -> RequestRecord | None:
+        row = self._one("SELECT ts, payload FROM requests WHERE session = ? AND request = ?", (session, request))
+        return None if row is None else RequestRecord(row[0], unpack(row[1]))
+
+    def log_after(self, ts: int, limit: int) -> list[LogRow]:
+        rows = self._all("SELECT ts, kind, record FROM log WHERE ts > ? ORDER BY ts LIMIT ?", (ts, limit))
+        return [LogRow(*row) for row in rows]
+
+    def get_meta(self, key: str) -> bytes | None:
+        row = self._one("SELECT value FROM meta WHERE key = ?", (key,))
+        return None if row is None else row[0]
+
+    def _one(self, sql: str, parameters: tuple[object, ...]) -> tuple | None:
+        # For look-ups of at most one row: fetching it also steps to the end, which closes the statement.
+        if self._stopped is not None:
+            raise SnapshotEnded(self._stopped)
+        try:
+            return self._raw.execute(sql, parameters).fetchone()
+        except sqlite3.Error as error:
+            raise self._failure(error) from error
+
+    def _all(self, sql: str, parameters: tuple[object, ...]) -> list[tuple]:
+        if self._stopped is not None:
+            raise SnapshotEnded(self._stopped)
+        try:
+            return self._raw.execute(sql, parameters).fetchall()
+        except sqlite3.Error as error:
+            raise self._failure(error) from error
+
+    def _failure(self, error: sqlite3.Error) -> ReactorError:
+        if self._stopped is not None:
+            return SnapshotEnded(self._stopped)
+        if str(error).startswith("no such table:"):
+            # A table or index newer than the snapshot, or one that a deploy has dropped since the catalogue was read.
+            return SnapshotEnded("The tables and indexes have changed since this read began.")
+        return translate(error, self._directory)

@@ -1,0 +1,236 @@
+"""Writing: the statements of the one write connection, its transactions, and what happens when the disk fails (rule 7)."""
+
+from __future__ import annotations
+
+import logging
+import sqlite3
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Final
+
+from reactor import faults
+from reactor.errors import ReactorError, StoreError
+from reactor.store.catalogue import Catalogue, IndexInfo, TableInfo
+from reactor.store.protocol import IndexChange, LogRow, OutcomeUnknown, RequestRecord
+from reactor.store.sqlite import statements, tables
+from reactor.store.sqlite.checkpoint import Checkpointer
+from reactor.store.sqlite.failures import is_input_output, translate
+from reactor.store.sqlite.gate import Gate
+from reactor.store.sqlite.reader import SqliteReader, pack
+from reactor.store.sqlite.retention import Pruner
+
+__all__ = ["AFTER_COMMIT", "BEFORE_COMMIT", "SqliteWriter"]
+
+_log = logging.getLogger("reactor.store")
+
+BEFORE_COMMIT: Final = "store.before_commit"
+AFTER_COMMIT: Final = "store.after_commit"
+
+
+class SqliteWriter(SqliteReader):
+    """`store.protocol.Writer`. `catalogue` is the committed one; `is_broken` says that the file must be opened anew."""
+
+    __slots__ = (
+        "_checkpointer",
+        "_gate",
+        "_log_bytes",
+        "_log_rows",
+        "_marks",
+        "_open",
+        "_pending",
+        "_pruned",
+        "_pruner",
+        "_requests",
+        "catalogue",
+        "is_broken",
+    )
+
+    def __init__(
+        self, raw: sqlite3.Connection, directory: Path, gate: Gate, checkpointer: Checkpointer, pruner: Pruner
+    ) -> None:
+        super().__init__(raw, directory)
+        self._gate, self._checkpointer, self._pruner = gate, checkpointer, pruner
+        self.is_broken = False
+        # False also after SQLite rolled everything back by itself: then writes would go to the file one by one.
+        self._open = False
+        self._pruned = False
+        self.catalogue = tables.load(raw)
+        pruner.load(raw)
+        self._forget()
+        gate.committed_ts = self._ts
+
+    def _forget(self) -> None:
+        """Set what describes the transaction to what is committed."""
+        self._pending: Catalogue | None = None
+        self._marks: list[tuple[int, int, int, int, Catalogue | None]] = []
+        self._log_rows = self._log_bytes = self._requests = 0
+        self._ts: int = self._raw.execute("SELECT max(ts) FROM log").fetchone()[0] or 0
+
+    # Transactions
+
+    @property
+    def in_transaction(self) -> bool:
+        return self._open and self._raw.in_transaction
+
+    def begin(self) -> None:
+        if self.is_broken:
+            raise OutcomeUnknown("The disk failed during a commit; the database has to be opened anew.")
+        if self._raw.in_transaction:
+            raise StoreError("A transaction is already open.")
+        self._checkpointer.between_batches(self._raw)
+        self._execute("BEGIN IMMEDIATE")
+        if self._open or self._marks:  # the last one was lost, not ended
+            self._forget()
+        self._open = True
+
+    def commit(self) -> None:
+        self._must_be_open()
+        try:
+            self._pruned = True
+            self._pruner.prune(self._raw, rows=self._log_rows, size=self._log_bytes, requests=self._requests)
+            faults.hit(BEFORE_COMMIT)
+        except sqlite3.Error as error:
+            self.rollback()
+            raise translate(error, self._directory) from error
+        except OSError as error:
+            self.rollback()
+            raise StoreError(f"Writing to {self._directory} failed: {error}") from error
+        try:
+            with self._gate.commit_lock:
+                self._raw.execute("COMMIT")
+                self._gate.committed_ts = self._ts
+            faults.hit(AFTER_COMMIT)
+        except (sqlite3.Error, OSError) as error:
+            raise self._commit_failed(error) from error
+        self._open = self._pruned = False
+        if self._pending is not None:
+            self.catalogue, self._pending = self._pending, None
+        if self._marks:
+            self._marks = []
+        self._log_rows = self._log_bytes = self._requests = 0
+        self._checkpointer.committed()
+
+    def _commit_failed(self, error: sqlite3.Error | OSError) -> ReactorError:
+        if isinstance(error, OSError) or is_input_output(error):
+            self.is_broken = True
+            self._open = False
+            _log.critical("the disk failed during a commit in %s: %s", self._directory, error)
+            return OutcomeUnknown(f"Writing to {self._directory} failed during a commit ({error}). Check the disk.")
+        self.rollback()
+        return translate(error, self._directory)
+
+    def rollback(self) -> None:
+        """Undo the transaction. Harmless when there is none, or when SQLite has already undone it."""
+        try:
+            if self._raw.in_transaction:
+                self._raw.execute("ROLLBACK")
+            self._open = False
+            self._forget()
+            if self._pruned:
+                self._pruned = False
+                self._pruner.load(self._raw)
+        except sqlite3.Error as error:
+            self.is_broken = True
+            raise translate(error, self._directory) from error
+
+    def savepoint(self) -> None:
+        # One name for all: SQLite's savepoints nest, and a name means the innermost that has it.
+        self._change("SAVEPOINT s")
+        self._marks.append((self._ts, self._log_rows, self._log_bytes, self._requests, self._pending))
+
+    def release(self) -> None:
+        self._change("RELEASE s")
+        self._marks.pop()
+
+    def rollback_to(self) -> None:
+        self._change("ROLLBACK TO s")
+        self._change("RELEASE s")
+        self._ts, self._log_rows, self._log_bytes, self._requests, self._pending = self._marks.pop()
+
+    # Documents and keys
+
+    def insert(self, table: TableInfo, document_id: str, body: bytes) -> None:
+        self._change(statements.insert(table.number), (document_id, body))
+
+    def update(self, table: TableInfo, document_id: str, body: bytes) -> None:
+        if self._change(statements.update(table.number), (body, document_id)) != 1:
+            raise StoreError(f"There is no document {document_id} in {table.name} to update.")
+
+    def delete(self, table: TableInfo, document_id: str) -> None:
+        if self._change(statements.delete(table.number), (document_id,)) != 1:
+            raise StoreError(f"There is no document {document_id} in {table.name} to delete.")
+
+    def add_key(self, index: IndexInfo, key: bytes, document_id: str) -> None:
+        if not index.is_by_id:
+            self._change(statements.add_key(index.number), (key, document_id))
+
+    def remove_key(self, index: IndexInfo, key: bytes) -> None:
+        if not index.is_by_id:
+            self._change(statements.remove_key(index.number), (key,))
+
+    # Log, requests, meta
+
+    def append_log(self, row: LogRow) -> None:
+        if row.ts <= self._ts:
+            raise StoreError(f"Commit timestamps must rise: {row.ts} after {self._ts}.")
+        self._change("INSERT INTO log (ts, kind, record) VALUES (?, ?, ?)", (row.ts, row.kind, row.record))
+        self._ts = row.ts
+        self._log_rows += 1
+        self._log_bytes += len(row.record)
+
+    def put_request(self, session: str, request: int, record: RequestRecord) -> None:
+        self._change(
+            "INSERT INTO requests (session, request, ts, payload) VALUES (?, ?, ?, ?)",
+            (session, request, record.ts, pack(record.payload)),
+        )
+        self._requests += 1
+        if (too_low := self._pruner.too_low(request)) is not None:
+            self.delete_requests_before(session, too_low)
+
+    def delete_requests_before(self, session: str, request: int) -> None:
+        self._change("DELETE FROM requests WHERE session = ? AND request < ?", (session, request))
+
+    def put_meta(self, key: str, value: bytes) -> None:
+        self._change("INSERT OR REPLACE INTO meta (key, value) VALUES (?, ?)", (key, value))
+
+    # Deploys
+
+    def create_tables(self, names: Iterable[str]) -> Catalogue:
+        self._must_be_open()
+        try:
+            self._pending = tables.create_tables(self._raw, self._pending or self.catalogue, names)
+        except sqlite3.Error as error:
+            raise translate(error, self._directory) from error
+        return self._pending
+
+    def change_indexes(
+        self, *, add: Sequence[IndexChange], drop: Sequence[IndexInfo], enable: Sequence[IndexInfo] = ()
+    ) -> Catalogue:
+        self._must_be_open()
+        try:
+            self._pending = tables.change_indexes(
+                self._raw, self._pending or self.catalogue, add=add, drop=drop, enable=enable
+            )
+        except sqlite3.Error as error:
+            raise translate(error, self._directory) from error
+        return self._pending
+
+    def _must_be_open(self) -> None:
+        if not self.in_transaction:
+            raise StoreError("No transaction is open, or an earlier failure has rolled it back.")
+
+    def _change(self, sql: str, parameters: tuple[object, ...] = ()) -> int:
+        # One attribute, not the property: after a failure `_execute` has looked at the connection.
+        if not self._open:
+            raise StoreError("No transaction is open, or an earlier failure has rolled it back.")
+        return self._execute(sql, parameters)
+
+    def _execute(self, sql: str, parameters: tuple[object, ...] = ()) -> int:
+        try:
+            return self._raw.execute(sql, parameters).rowcount
+        except sqlite3.Error as error:
+            failure = self._failure(error)
+            if self._open and not self._raw.in_transaction:
+                self._open = False
+                self._forget()
+            raise failure from error
