@@ -22,7 +22,7 @@ from reactor.engine.transaction import MissingTable, WriteTransaction
 from reactor.errors import StoreError, Unavailable
 from reactor.faults import hit
 from reactor.store.catalogue import Catalogue
-from reactor.store.protocol import LogRow, RequestRecord, Store, Writer
+from reactor.store.protocol import LogRow, OutcomeUnknown, RequestRecord, Store, Writer
 
 __all__ = ["AFTER_RUN", "BEFORE_PUBLISH", "Committer", "WriteJob"]
 
@@ -196,8 +196,16 @@ class Committer:
 
     async def _drain_until_empty(self) -> None:
         try:
-            while await self._store.write(self._drain):
-                pass
+            while True:
+                try:
+                    if not await self._store.write(self._drain):
+                        return
+                except OutcomeUnknown as error:
+                    # The next write opens the file anew; what it holds then is what happened.
+                    logger.critical("a commit failed with its outcome unknown: %s", error)
+                    self._last_ts = max(self._last_ts, await self._store.read(lambda reader: reader.ts))
+        except asyncio.CancelledError:
+            raise
         except BaseException as error:
             self._die(error)
 
@@ -249,6 +257,9 @@ class Committer:
             with self._lanes.lock:
                 self._lanes.put_back(jobs)
             return
+        except BaseException as error:
+            self._hand_over([Done(job, error, None, 0) for job in jobs])
+            raise
         if left:
             with self._lanes.lock:
                 self._lanes.put_back(left)
@@ -263,6 +274,9 @@ class Committer:
             self._create_table(writer, missing.name)
             self._alone(writer, job)
             return
+        except BaseException as error:
+            self._hand_over([Done(job, error, None, 0)])
+            raise
         self._hand_over(done)
 
     def _hand_over(self, done: list[Done]) -> None:

@@ -437,7 +437,7 @@ class WriteTransaction(Transaction):
     def _checked(self, table: TableInfo, document: dict[str, Any]) -> bytes:
         """Encode a document after checking it against the limits of documents and the table's schema."""
         body = encode(document)
-        check_document_limits(document, len(body))
+        check_document_limits(document, body)
         check = self._checks.get(table.name)
         if check is not None:
             check(body, document)

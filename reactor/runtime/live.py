@@ -36,6 +36,7 @@ RunQuery = Callable[[QueryCall, Transaction], QueryRun]
 
 SLOW_S: Final = 0.020
 """Entries of functions that usually run longer go to the slow lane."""
+PAUSE_S: Final = 0.001
 CHUNK_S: Final = 0.005
 """How long a wave stays on its thread before it hands results back."""
 TIME_SENSITIVE_NS: Final = 17_000_000_000
@@ -118,12 +119,12 @@ class LiveQueries:
         self._idle[entry] = size
         self._idle_bytes += size
         while self._idle_bytes > self._database.limits.cached_query_bytes:
-            oldest, size = self._idle.popitem(last=False)
-            self._idle_bytes -= size
-            self._forget(oldest)
+            self._forget(next(iter(self._idle)))
 
     def _forget(self, entry: Entry) -> None:
         self._index.unregister(entry)
+        if entry in self._idle:
+            self._idle_bytes -= self._idle.pop(entry)
         family = self._families.get(entry.family)
         if family is not None and family.get(entry.caller_key) is entry:
             del family[entry.caller_key]
@@ -138,7 +139,6 @@ class LiveQueries:
                 continue
             entry.valid_until = record.ts
             if entry in self._idle:
-                self._idle_bytes -= self._idle.pop(entry)
                 self._forget(entry)
                 continue
             for subscriber, ids in entry.subscribers.items():
@@ -175,7 +175,8 @@ class LiveQueries:
                 self._answer_ready()
                 if not any(self._may_join(s) for s in self._asking):
                     break  # all wait for entries in flight on the slow lane; its end starts the next wave
-                await self._one_wave()
+                if not await self._one_wave():
+                    await asyncio.sleep(PAUSE_S)  # nobody could be served at that timestamp: let time pass
         except Exception as error:
             logger.exception("running live queries failed")
             for subscriber in list(self._asking):
@@ -201,7 +202,8 @@ class LiveQueries:
     def _is_slow(self, entry: Entry) -> bool:
         return self._usual_s.get(entry.call.path, 0.0) > SLOW_S
 
-    async def _one_wave(self) -> None:
+    async def _one_wave(self) -> bool:
+        """Returns whether anybody took part."""
         slow_wanted = self._slow is None and any(
             self._is_slow(e) for s in self._asking for e in s.touched_entries() if not e.is_fresh
         )
@@ -212,7 +214,9 @@ class LiveQueries:
         try:
             with self._database.holding(ts):
                 await self._database.wait_processed(ts)
+                before = len(self._asking)
                 self._admit(wave)
+                admitted = len(self._asking) < before
                 if len(snapshots) == 1 and wave.slow:
                     wave.fast.extend(wave.slow)
                     wave.slow.clear()
@@ -220,6 +224,7 @@ class LiveQueries:
                     slow_started = True
                     self._slow = asyncio.get_running_loop().create_task(self._run_slow(wave, snapshots[1]))
                 await self._run_lane(wave, wave.fast, snapshots[0])
+                return admitted
         finally:
             await snapshots[0].close()
             if len(snapshots) > 1 and not slow_started:
@@ -308,9 +313,7 @@ class LiveQueries:
     def _complete(self, wave: _Wave, lane: list[Entry], entry: Entry, run: QueryRun) -> None:
         """Take one result in: its version, its validity, whom it may serve; then cuts for whom it was the last."""
         self.runs += 1
-        path = entry.call.path
-        usual = self._usual_s.get(path, run.seconds)
-        self._usual_s[path] = usual * 0.7 + run.seconds * 0.3
+        self._learn(entry.call.path, run.seconds)
         entry.in_flight = False
         version = make_version(run.outcome)
         if entry.version is None or entry.version.number != version.number:
@@ -328,7 +331,7 @@ class LiveQueries:
                 waiting = [s for s in waiting if entry in s.needed]
         elif entry.caller_key != SHARED:
             entry = self._share(wave, entry, waiting)
-        if run.outcome.journal != entry.call.journal:
+        if isinstance(run.outcome, Success) and run.outcome.journal != entry.call.journal:
             self._rekey(entry, run.outcome.journal)
         if not entry.is_fresh:
             for subscriber, ids in entry.subscribers.items():
@@ -339,6 +342,14 @@ class LiveQueries:
                 subscriber.deliver(wave.ts)
         self.release(entry)
         self.wake_stale()
+
+    def _learn(self, path: str, seconds: float) -> None:
+        # Only of functions that were slow once: clients can name any number of functions that don't exist.
+        usual = self._usual_s.get(path)
+        if usual is not None:
+            self._usual_s[path] = usual * 0.7 + seconds * 0.3
+        elif seconds > SLOW_S:
+            self._usual_s[path] = seconds
 
     def _share(self, wave: _Wave, entry: Entry, waiting: list[LiveSubscriber]) -> Entry:
         """The run did not look at the identity: everybody may use its result. Returns the entry that now holds it."""
