@@ -1,0 +1,43 @@
+"""Small routes for people, health checks and tools: `/`, `/version`, `/instance_name`, `/instance_version`, `/echo`, `/api/debug_event`."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from functools import partial
+
+from reactor.http.request import Request
+
+__all__ = ["Handler", "misc_routes"]
+
+Handler = Callable[[Request], Awaitable[None]]
+
+ECHO_MAX_BYTES = 128 * 1024 * 1024
+DEBUG_EVENT_MAX_BYTES = 1024 * 1024
+GREETING = "This Convex deployment is running. See https://docs.convex.dev/."
+
+
+async def _text(text: str, request: Request) -> None:
+    await request.answer_text(text)
+
+
+async def _echo(request: Request) -> None:
+    body = await request.body(ECHO_MAX_BYTES)
+    headers = [] if request.content_type is None else [(b"content-type", request.content_type)]
+    await request.answer_raw(body, headers)
+
+
+async def _debug_event(request: Request) -> None:
+    await request.body(DEBUG_EVENT_MAX_BYTES)
+    await request.answer(b"{}")
+
+
+def misc_routes(*, version: str, instance_name: str) -> dict[tuple[str, str], Handler]:
+    """Handlers by method and path."""
+    return {
+        ("GET", "/"): partial(_text, GREETING),
+        ("GET", "/version"): partial(_text, version),
+        ("GET", "/instance_name"): partial(_text, instance_name),
+        ("GET", "/instance_version"): partial(_text, version),
+        ("POST", "/echo"): _echo,
+        ("POST", "/api/debug_event"): _debug_event,
+    }

@@ -1,0 +1,144 @@
+"""One HTTP request over bare ASGI: its headers picked once, its body read within a limit, its answer sent in one go."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Awaitable, Callable, MutableMapping
+from typing import Any
+from urllib.parse import parse_qsl
+
+import msgspec
+
+from reactor.http.cors import cors_headers
+
+__all__ = ["HttpError", "Receive", "Request", "Scope", "Send"]
+
+Scope = MutableMapping[str, Any]
+Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
+Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
+
+_JSON = (b"content-type", b"application/json")
+_TEXT = (b"content-type", b"text/plain; charset=utf-8")
+
+
+class HttpError(Exception):
+    """Answer with this status and `{"code", "message"}`."""
+
+    def __init__(self, status: int, code: str, message: str) -> None:
+        super().__init__(message)
+        self.status, self.code, self.message = status, code, message
+
+
+class ClientGone(Exception):
+    """The client went away before its request was complete: there is nobody to answer."""
+
+
+class Request:
+    """A request and its answer. Header values are bytes, None when absent."""
+
+    __slots__ = (
+        "_id",
+        "authorization",
+        "client",
+        "content_type",
+        "method",
+        "origin",
+        "path",
+        "receive",
+        "scope",
+        "send",
+    )
+
+    def __init__(self, scope: Scope, receive: Receive, send: Send, path: str) -> None:
+        self.scope, self.receive, self.send, self.path = scope, receive, send, path
+        self.method: str = scope["method"]
+        self.origin: bytes | None = None
+        self.authorization: bytes | None = None
+        self.content_type: bytes | None = None
+        self.client: bytes | None = None
+        self._id: str | None = None
+        for name, value in scope["headers"]:
+            if name == b"content-type":
+                self.content_type = value
+            elif name == b"origin":
+                self.origin = value
+            elif name == b"authorization":
+                self.authorization = value
+            elif name == b"convex-client":
+                self.client = value
+            elif name == b"convex-request-id":
+                self._id = value.decode("latin-1")[:64]
+
+    @property
+    def id(self) -> str:
+        """The request id: the client's, or 16 random hex digits."""
+        if self._id is None:
+            self._id = f"{random.getrandbits(64):016x}"
+        return self._id
+
+    def query_parameters(self) -> dict[str, str]:
+        """The URL's query string; of repeated names the last counts."""
+        raw: bytes = self.scope.get("query_string") or b""
+        return dict(parse_qsl(raw.decode("latin-1"), keep_blank_values=True)) if raw else {}
+
+    async def body(self, limit: int) -> bytes:
+        """The whole body. Raises `HttpError` when it has more than `limit` bytes."""
+        event = await self.receive()
+        if event["type"] == "http.disconnect":
+            raise ClientGone
+        body: bytes = event.get("body", b"")
+        if len(body) > limit:
+            raise _too_large(limit)
+        if not event.get("more_body"):
+            return body
+        chunks, size = [body], len(body)
+        while event.get("more_body"):
+            event = await self.receive()
+            if event["type"] == "http.disconnect":
+                raise ClientGone
+            chunk: bytes = event.get("body", b"")
+            size += len(chunk)
+            if size > limit:
+                raise _too_large(limit)
+            chunks.append(chunk)
+        return b"".join(chunks)
+
+    async def answer(
+        self,
+        body: bytes,
+        *,
+        status: int = 200,
+        is_json: bool = True,
+        headers: list[tuple[bytes, bytes]] | None = None,
+    ) -> None:
+        """Send the answer, with the CORS headers it needs."""
+        all_headers = [_JSON if is_json else _TEXT, (b"content-length", b"%d" % len(body))]
+        if headers is not None:
+            all_headers += headers
+        if self.origin is not None:
+            all_headers += cors_headers(self.origin)
+        await self.send({"type": "http.response.start", "status": status, "headers": all_headers})
+        await self.send({"type": "http.response.body", "body": body})
+
+    async def answer_raw(self, body: bytes, headers: list[tuple[bytes, bytes]]) -> None:
+        """Send bytes of whatever type `headers` says."""
+        all_headers = [*headers, (b"content-length", b"%d" % len(body)), *cors_headers(self.origin)]
+        await self.send({"type": "http.response.start", "status": 200, "headers": all_headers})
+        await self.send({"type": "http.response.body", "body": body})
+
+    async def answer_preflight(self, headers: list[tuple[bytes, bytes]]) -> None:
+        """Answer an OPTIONS request."""
+        all_headers = [*headers, (b"content-length", b"0")]
+        await self.send({"type": "http.response.start", "status": 200, "headers": all_headers})
+        await self.send({"type": "http.response.body", "body": b""})
+
+    async def answer_text(self, text: str, *, status: int = 200) -> None:
+        await self.answer(text.encode("utf-8", "replace"), status=status, is_json=False)
+
+    async def answer_error(self, error: HttpError) -> None:
+        message = error.message.encode("utf-8", "replace").decode("utf-8")
+        await self.answer(msgspec.json.encode({"code": error.code, "message": message}), status=error.status)
+
+
+def _too_large(limit: int) -> HttpError:
+    return HttpError(413, "BodyTooLarge", f"The request body is too large (limit: {limit} bytes).")

@@ -1,0 +1,409 @@
+"""One client's session as a pure state machine over versions: messages and events go in, effects come out.
+
+It promises the chain of versions, that a response stands before the transition that includes its commit, that such a
+transition always follows, and that nothing is answered that was not asked. It does no I/O: `sync.worker` runs the effects.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Sequence
+
+import msgspec
+
+from reactor.auth.identity import ANONYMOUS, Caller
+from reactor.limits import Limits
+from reactor.runtime.waist import Cut, Failure, Outcome
+from reactor.sync import messages
+from reactor.sync.messages import (
+    Action,
+    Add,
+    Authenticate,
+    Connect,
+    ModifyQuerySet,
+    Mutation,
+    ProtocolError,
+    Remove,
+)
+
+__all__ = ["Call", "Close", "Effect", "Hold", "Reply", "Session", "Update", "Verify"]
+
+TOKEN_EXPIRED = "Convex token identity expired"
+QUERY_ARGS_MAX_BYTES = 64 * 1024 * 1024
+"""Arguments of all the queries that one connection follows."""
+
+
+class Reply(msgspec.Struct, frozen=True, gc=False):
+    """Send this response. It can't be dropped."""
+
+    data: bytes
+
+
+class Call(msgspec.Struct, frozen=True):
+    """Run a mutation or an action, and report its outcome with `mutation_done` or `action_done`."""
+
+    is_action: bool
+    request_id: int
+    path: str
+    args: bytes
+    caller: Caller
+    log_id: str
+    """The request id in log lines and error messages: the same for each attempt."""
+
+
+class Verify(msgspec.Struct, frozen=True):
+    """Find out who this is, then call `verified` or `rejected`, before the next message is looked at."""
+
+    message: Authenticate
+
+
+class Hold(msgspec.Struct, frozen=True, gc=False):
+    """Call `release_hold` after this many seconds."""
+
+    seconds: float
+
+
+class Close(msgspec.Struct, frozen=True, gc=False):
+    """Send `last`, if there is one, and close the socket. `code` None means a close frame without a status."""
+
+    code: int | None
+    reason: str = ""
+    last: bytes | None = None
+
+
+Effect = Reply | Call | Verify | Hold | Close
+
+
+class Update(msgspec.Struct, frozen=True):
+    """Bring the subscriber up to date, in the order of these fields, compute a cut, and pass it to `finish_update`."""
+
+    caller: Caller | None
+    remove: Sequence[int]
+    add: Sequence[tuple[int, str, bytes, str | None]]
+    """Query id, path, encoded arguments, journal."""
+    not_before: int
+
+
+class Session:
+    """The state of one connection.
+
+    `chunks`: the client understands `TransitionChunk`. `max_transition_bytes`: what a client without them can take in one
+    message; results that don't fit become failures. `hold_s`: how long the first transition waits for the first
+    `ModifyQuerySet` at most, once there is something to tell.
+    """
+
+    def __init__(
+        self,
+        *,
+        limits: Limits,
+        now_ns: Callable[[], int],
+        processed_ts: Callable[[], int],
+        chunks: bool = False,
+        max_transition_bytes: int | None = None,
+        hold_s: float = 0.1,
+    ) -> None:
+        self._limits = limits
+        self._now_ns = now_ns
+        self._processed_ts = processed_ts
+        self._chunks = chunks
+        self._max_transition_bytes = max_transition_bytes
+        self._hold_s = hold_s
+
+        self.session_id: str | None = None
+        self.caller: Caller = ANONYMOUS
+        self.closed = False
+        self.stale = False
+        """The last cut may be out of date. The worker sets it."""
+
+        # What the client asked for, and what it was told last.
+        self._query_set = 0
+        self._identity = 0
+        self._sent = (0, 0, 0)
+        self._sent_bytes = messages.encode_version(0, 0, 0)
+        self._target = (0, 0)
+        self._floor_ts = 0
+        self._clock_skew_ms: int | None = None
+
+        self._queries: dict[int, int] = {}  # id → bytes of its arguments
+        self._query_bytes = 0
+        # Changes the subscriber has not been told. For a removed query: whether the subscriber knows it.
+        self._adds: dict[int, tuple[int, str, bytes, str | None]] = {}
+        self._removes: dict[int, bool] = {}
+        self._new_caller: Caller | None = None
+        self._reported_removes: list[int] = []
+
+        self._holding = True
+        self._hold_started = False
+        self._updating = False
+        self._owed_ts: int | None = None
+        """A response went out: a transition at this timestamp or later must follow it."""
+        self._verifying: Authenticate | None = None
+        self._mutations = 0
+        self._mutation_bytes: dict[int, int] = {}  # by request id
+        self._pending_bytes = 0
+        self._actions = 0
+
+    # ---------------------------------------------------------------------------------------------- what clients send
+
+    def receive(self, text: str | bytes) -> Sequence[Effect]:
+        """Take one message. Never raises: what a client does wrong comes out as a `Close`."""
+        if self.closed:
+            return ()
+        try:
+            message = messages.decode_client_message(text)
+            if isinstance(message, Mutation | Action):
+                return self._call(message)
+            if isinstance(message, ModifyQuerySet):
+                return self._modify_query_set(message)
+            if isinstance(message, Authenticate):
+                return self._authenticate(message)
+            if isinstance(message, Connect):
+                return self._connect(message)
+            return ()
+        except ProtocolError as error:
+            return self._fatal(str(error))
+
+    def _connect(self, message: Connect) -> Sequence[Effect]:
+        if self.session_id is not None:
+            return self._fatal("Received a second Connect message on one connection")
+        self.session_id = str(message.session_id)
+        now = self._now_ns()
+        if message.client_ts is not None:
+            self._clock_skew_ms = int(message.client_ts) - now // 1_000_000
+        if message.max_observed_timestamp is not None:
+            observed = messages.decode_ts(message.max_observed_timestamp)
+            if observed > max(now, self._processed_ts()):
+                # It has seen a future that we can't show.
+                return self._close(1011, "InternalServerError")
+            # When the data is older than what it saw (a restored backup), its completed mutations still resolve.
+            self._floor_ts = observed
+        return ()
+
+    def _modify_query_set(self, message: ModifyQuerySet) -> Sequence[Effect]:
+        if self.session_id is None:
+            return self._fatal("Received ModifyQuerySet before Connect")
+        if message.base_version != self._query_set:
+            return self._fatal(
+                f"Base version {message.base_version} passed up doesn't match the current version {self._query_set}"
+            )
+        if message.new_version <= message.base_version:
+            return self._fatal(
+                f"New version {message.new_version} must be greater than base version {message.base_version}"
+            )
+        for change in message.modifications:
+            if isinstance(change, Remove):
+                if change.query_id not in self._queries:
+                    return self._close(1011, "InternalServerError")
+                self._query_bytes -= self._queries.pop(change.query_id)
+                unknown = self._adds.pop(change.query_id, None) is not None
+                self._removes.setdefault(change.query_id, not unknown)
+            else:
+                if change.query_id in self._queries:
+                    return self._close(1011, "InternalServerError")
+                self._add(change)
+        if len(self._queries) > self._limits.queries_per_connection or self._query_bytes > QUERY_ARGS_MAX_BYTES:
+            return self._fatal(
+                f"Too many queries on one connection: at most {self._limits.queries_per_connection}, "
+                f"with at most {QUERY_ARGS_MAX_BYTES} bytes of arguments together"
+            )
+        self._query_set = message.new_version
+        self._holding = False
+        return ()
+
+    def _add(self, change: Add) -> None:
+        args = messages.one_argument(change.args)
+        self._queries[change.query_id] = len(args)
+        self._query_bytes += len(args)
+        path = _in_component(change.udf_path, change.component_path)
+        self._adds[change.query_id] = (change.query_id, path, args, change.journal)
+
+    def _call(self, message: Mutation | Action) -> Sequence[Effect]:
+        is_action = isinstance(message, Action)
+        if self.session_id is None:
+            return self._fatal(f"Received {'Action' if is_action else 'Mutation'} before Connect")
+        if (expired := self._expired()) is not None:
+            return (expired,)
+        if not message.args:
+            return self._fatal("Received an invalid message: `args` must hold exactly one object")
+        args = messages.one_argument(message.args)
+        if is_action:
+            if self._actions >= self._limits.inflight_actions:
+                return self._close(1013, "TooManyInflightActionsForSingleClient")
+            self._actions += 1
+        else:
+            if self._mutations >= self._limits.queued_mutations:
+                return self._close(1013, "TooManyConcurrentMutations")
+            self._mutations += 1
+            self._mutation_bytes[message.request_id] = self._mutation_bytes.get(message.request_id, 0) + len(args)
+            self._pending_bytes += len(args)
+        path = _in_component(message.udf_path, message.component_path)
+        log_id = hashlib.sha256(f"{self.session_id}|{message.request_id}".encode()).hexdigest()[:16]
+        return (Call(is_action, message.request_id, path, args, self.caller, log_id),)
+
+    def _authenticate(self, message: Authenticate) -> Sequence[Effect]:
+        if self.session_id is None:
+            return self._fatal("Received Authenticate before Connect")
+        if message.base_version != self._identity:
+            return self._close(1002, "Authenticate has the wrong baseVersion")
+        if message.token_type == "None":
+            return self._identified(ANONYMOUS)
+        if message.value is None:
+            return self._fatal(f"Received an invalid message: {message.token_type} tokens need a `value`")
+        self._verifying = message
+        return (Verify(message),)
+
+    def verified(self, caller: Caller) -> Sequence[Effect]:
+        """The answer to `Verify`: it is `caller`."""
+        self._verifying = None
+        return () if self.closed else self._identified(caller)
+
+    def rejected(self, message: str) -> Sequence[Effect]:
+        """The answer to `Verify`: no."""
+        refused, self._verifying = self._verifying, None
+        if self.closed or refused is None:
+            return ()
+        last = messages.auth_error(message, base_version=refused.base_version, update_attempted=True)
+        return self._close(None, last=last)
+
+    def _identified(self, caller: Caller) -> Sequence[Effect]:
+        self._identity += 1
+        self.caller = self._new_caller = caller
+        if self._holding and not self._hold_started:
+            self._hold_started = True
+            return (Hold(self._hold_s),)
+        return ()
+
+    # ---------------------------------------------------------------------------------------------------- what happens
+
+    def release_hold(self) -> None:
+        """The first `ModifyQuerySet` was waited for long enough."""
+        self._holding = False
+
+    def mutation_done(self, request_id: int, outcome: Outcome) -> Sequence[Effect]:
+        """A mutation ended."""
+        self._mutations -= 1
+        self._pending_bytes -= self._mutation_bytes.pop(request_id, 0)
+        if self.closed:
+            return ()
+        if isinstance(outcome, Failure):
+            if outcome.overloaded:
+                # The client sends it again when it is back.
+                return self._close(1013, "TooManyConcurrentRequests")
+            self._owe(0)
+        else:
+            self._owe(outcome.ts)
+        return (Reply(messages.mutation_response(request_id, outcome)),)
+
+    def action_done(self, request_id: int, outcome: Outcome) -> Sequence[Effect]:
+        """An action ended."""
+        self._actions -= 1
+        if self.closed:
+            return ()
+        self._owe(0)
+        return (Reply(messages.action_response(request_id, outcome)),)
+
+    def _owe(self, ts: int) -> None:
+        self._owed_ts = max(self._owed_ts or 0, ts)
+        self._holding = False
+
+    @property
+    def pending_bytes(self) -> int:
+        """Arguments of mutations that have not ended."""
+        return self._pending_bytes
+
+    # --------------------------------------------------------------------------------------------------------- updates
+
+    @property
+    def wants_update(self) -> bool:
+        """Whether a cut should be computed now. Ask again after each message, response and update."""
+        if self._updating or self._holding or self.closed:
+            return False
+        if self.stale and self._queries:
+            return True
+        return self._owed_ts is not None or (self._query_set, self._identity) != self._sent[:2]
+
+    def begin_update(self) -> Update | Close:
+        """Start the one update there can be at a time. Takes everything the client asked for so far."""
+        if (expired := self._expired()) is not None:
+            return expired
+        self._updating, self.stale = True, False
+        self._target = (self._query_set, self._identity)
+        self._reported_removes = [query_id for query_id in self._removes if query_id not in self._adds]
+        update = Update(
+            self._new_caller,
+            [query_id for query_id, is_known in self._removes.items() if is_known],
+            list(self._adds.values()),
+            self._owed_ts or 0,
+        )
+        self._adds, self._removes, self._new_caller = {}, {}, None
+        return update
+
+    def finish_update(self, cut: Cut) -> Sequence[bytes] | Close:
+        """The messages to send for a cut, in one go and after every `Reply` before it. None at all if nothing waits for them."""
+        self._updating = False
+        if self.closed:
+            return ()
+        modifications: list[bytes] = []
+        for update in cut.updates:
+            outcome = update.version.outcome
+            if isinstance(outcome, Failure) and outcome.overloaded:
+                return self._close(1013, "TooManyConcurrentRequests")[0]
+            modifications.append(messages.query_result(update.query_id, outcome))
+        modifications.extend(map(messages.query_removed, self._reported_removes))
+        self._reported_removes = []
+
+        pays = self._owed_ts is not None and cut.ts >= self._owed_ts
+        if not modifications and not pays and self._target == self._sent[:2]:
+            return ()
+        if pays:
+            self._owed_ts = None
+        if self._max_transition_bytes is not None:
+            _shrink(modifications, cut, self._max_transition_bytes)
+
+        start = self._sent_bytes
+        self._sent = (*self._target, max(cut.ts, self._floor_ts, self._sent[2]))
+        self._sent_bytes = messages.encode_version(*self._sent)
+        data = messages.transition(start, self._sent_bytes, modifications, self._clock_skew_ms, self._now_ns())
+        if self._chunks:
+            return messages.split_transition(data, self._limits.transition_chunk_bytes)
+        return (data,)
+
+    # ---------------------------------------------------------------------------------------------------------- closing
+
+    def _expired(self) -> Close | None:
+        expires = self.caller.expires_ns
+        if expires is None or self._now_ns() < expires:
+            return None
+        last = messages.auth_error(TOKEN_EXPIRED, base_version=self._identity, update_attempted=False)
+        return self._close(None, last=last)[0]
+
+    def _fatal(self, message: str) -> Sequence[Close]:
+        return self._close(None, last=messages.fatal_error(message))
+
+    def _close(self, code: int | None, reason: str = "", last: bytes | None = None) -> Sequence[Close]:
+        self.closed = True
+        return (Close(code, reason, last),)
+
+
+def _in_component(path: str, component: str | None) -> str:
+    # There are no components here, so that whatever is asked of one must not be found.
+    return f"{component}/{path}" if component else path
+
+
+def _shrink(modifications: list[bytes], cut: Cut, limit: int) -> None:
+    """Replace the largest results by failures until the sum fits what the client can take in one message."""
+    room = limit - 1000  # for the rest of the message
+    total = sum(map(len, modifications)) + len(modifications)
+    while total > room and modifications:
+        largest = max(range(len(modifications)), key=lambda i: len(modifications[i]))
+        if largest >= len(cut.updates):
+            return
+        before = len(modifications[largest])
+        failure = Failure(
+            f"The results of this client's queries are too large to be sent together (limit: {limit} bytes).",
+            code="TransitionTooLarge",
+        )
+        modifications[largest] = messages.query_result(cut.updates[largest].query_id, failure)
+        if len(modifications[largest]) >= before:
+            return
+        total += len(modifications[largest]) - before

@@ -1,0 +1,159 @@
+"""uvicorn's WebSocket protocol, made to offer each application the `Link` of its socket.
+
+ASGI alone can't say when a socket's buffer has drained (uvicorn's `send` returns once the bytes are buffered), send a
+message in several frames, or tell of pongs. Pass `SyncWebSocketProtocol` as uvicorn's `ws=`; it stays a complete WebSocket
+implementation for all other applications.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Iterable, Iterator, MutableMapping
+from typing import Any, cast
+
+from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
+from websockets.protocol import State
+
+from reactor.sync.link import EXTENSION, monotonic
+
+__all__ = ["SyncWebSocketProtocol", "TransportLink"]
+
+FRAGMENT_BYTES = 2 * 1024 * 1024
+"""Larger messages go in frames of at most this. The Rust client takes frames of 16 MiB and messages of 64 MiB."""
+HIGH_WATER_BYTES = 32 * 1024
+"""With more than this unsent a socket is not writable until all of it is gone."""
+JOIN_BYTES = 64 * 1024
+"""Up to here one copy is cheaper than handing the transport several buffers."""
+CLOSE_REASON_MAX_BYTES = 123
+
+_TEXT, _CONTINUATION, _FIN = 0x1, 0x0, 0x80
+
+
+class SyncWebSocketProtocol(WebSocketsSansIOProtocol):
+    """The protocol of one connection. Its application finds a `TransportLink` in `scope["extensions"]`."""
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.link = TransportLink(self)
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        super().connection_made(transport)
+        self.transport.set_write_buffer_limits(high=HIGH_WATER_BYTES, low=0)
+        self.link.heard_at = monotonic()
+
+    def data_received(self, data: bytes) -> None:
+        self.link.heard_at = monotonic()
+        super().data_received(data)
+
+    def resume_writing(self) -> None:
+        super().resume_writing()
+        if self.link.on_writable is not None:
+            self.link.on_writable()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        super().connection_lost(exc)
+        if self.link.on_writable is not None:
+            # Nothing will ever drain; whoever waits for that must go on to hear of the disconnect.
+            self.link.on_writable()
+
+    def shutdown(self) -> None:
+        super().shutdown()
+        self.abort_later()
+
+    async def run_asgi(self) -> None:
+        cast("dict[str, Any]", self.scope)["extensions"][EXTENSION] = self.link
+        await super().run_asgi()
+        if self.transport.is_closing():
+            self.abort_later()
+
+    def abort_later(self) -> None:
+        """Give up on a closing connection in a while: closing waits for the buffer, and a client that never reads keeps it full."""
+        self.loop.call_later(self.close_timeout, self.transport.abort)
+
+
+class TransportLink:
+    """A `Link` that writes its frames straight to the transport."""
+
+    fragments = True
+
+    def __init__(self, protocol: SyncWebSocketProtocol) -> None:
+        self.on_writable: Callable[[], None] | None = None
+        self.heard_at: float | None = None
+        self._protocol = protocol
+        self._written_bytes = 0
+
+    @property
+    def writable(self) -> bool:
+        return self._protocol.writable.is_set()
+
+    @property
+    def sent_bytes(self) -> int:
+        return self._written_bytes - self._protocol.transport.get_write_buffer_size()
+
+    def send(self, messages: Iterable[bytes]) -> None:
+        protocol = self._protocol
+        if protocol.disconnected or protocol.conn.state is not State.OPEN or protocol.transport.is_closing():
+            return
+        if protocol.conn.extensions:
+            buffers = list(self._compressed(messages))
+        else:
+            buffers = [buffer for message in messages for buffer in _frames(message)]
+        size = sum(map(len, buffers))
+        self._written_bytes += size
+        if size <= JOIN_BYTES:
+            protocol.transport.write(b"".join(buffers))
+        else:
+            protocol.transport.writelines(buffers)
+
+    def _compressed(self, messages: Iterable[bytes]) -> Iterator[bytes]:
+        conn = self._protocol.conn
+        for message in messages:
+            first, *rest = _pieces(message)
+            conn.send_text(first, fin=not rest)
+            for number, piece in enumerate(rest, 1):
+                conn.send_continuation(piece, fin=number == len(rest))
+            yield from conn.data_to_send()
+
+    async def receive(self) -> MutableMapping[str, Any]:
+        return cast("MutableMapping[str, Any]", await self._protocol.receive())
+
+    def close(self, code: int | None, reason: str) -> None:
+        protocol = self._protocol
+        if protocol.close_sent or protocol.disconnected or protocol.conn.state is not State.OPEN:
+            return
+        reason = reason.encode("utf-8", "replace")[:CLOSE_REASON_MAX_BYTES].decode("utf-8", "ignore")
+        protocol.conn.send_close(code, reason if code is not None else "")
+        protocol.transport.write(b"".join(protocol.conn.data_to_send()))
+        protocol.close_sent = True
+        protocol.queue.put_nowait({"type": "websocket.disconnect", "code": code or 1005, "reason": reason})
+        # Read on, or the client's half of the closing handshake is never seen.
+        if protocol.read_paused:
+            protocol.read_paused = False
+            protocol.transport.resume_reading()
+        protocol.close_timer = protocol.loop.call_later(protocol.close_timeout, protocol.transport.abort)
+
+    async def finish(self) -> None:
+        return
+
+
+def _pieces(message: bytes) -> list[bytes]:
+    if len(message) <= FRAGMENT_BYTES:
+        return [message]
+    return [message[i : i + FRAGMENT_BYTES] for i in range(0, len(message), FRAGMENT_BYTES)]
+
+
+def _frames(message: bytes) -> Iterator[bytes]:
+    """A text message as unmasked frames."""
+    if len(message) < 126:  # by far the most common case
+        yield bytes((_FIN | _TEXT, len(message))) + message
+        return
+    pieces = _pieces(message)
+    for number, piece in enumerate(pieces):
+        first = (_TEXT if number == 0 else _CONTINUATION) | (_FIN if number == len(pieces) - 1 else 0)
+        if len(piece) < 126:
+            yield bytes((first, len(piece)))
+        elif len(piece) < 65536:
+            yield bytes((first, 126)) + len(piece).to_bytes(2, "big")
+        else:
+            yield bytes((first, 127)) + len(piece).to_bytes(8, "big")
+        yield piece

@@ -1,0 +1,337 @@
+"""Runs the sync protocol on one WebSocket: performs the effects of its `Session`, and never lets a slow client cost more than a little.
+
+Responses go out in order as soon as the socket takes them. A cut is computed only when all that was sent before has left,
+one at a time. A client that stops reading is closed; one that is silent is pinged, and closed when it stays silent.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections import deque
+from collections.abc import Coroutine, Sequence
+from functools import partial
+from typing import Any
+
+from reactor.auth.authenticator import AuthenticationError
+from reactor.auth.headers import Gatekeeper
+from reactor.auth.identity import ANONYMOUS, Caller
+from reactor.clock import Clock
+from reactor.limits import Limits
+from reactor.runtime.waist import Backend, Failure, Outcome, Subscriber
+from reactor.sync.link import Link, monotonic
+from reactor.sync.messages import PING, Authenticate
+from reactor.sync.session import Call, Close, Effect, Hold, Reply, Session, Update, Verify
+
+__all__ = ["ClientKind", "Worker"]
+
+logger = logging.getLogger("reactor.sync")
+
+PENDING_ARGUMENTS_MAX_BYTES = 64 * 1024 * 1024
+"""Arguments of mutations in the queue, beyond which a connection is not read from."""
+MESSAGE_MAX_BYTES = (64 * 1024 * 1024, 16 * 1024 * 1024)
+"""The largest message that clients without chunks take: in fragments, and in one frame."""
+
+
+class ClientKind:
+    """What a client understands. `is_npm`: it came through `/api/{version}/sync`; `chunks`: it knows `TransitionChunk`."""
+
+    __slots__ = ("chunks", "is_npm")
+
+    def __init__(self, *, is_npm: bool, chunks: bool) -> None:
+        self.is_npm, self.chunks = is_npm, chunks
+
+
+class Worker:
+    """One accepted socket, until it closes. `actions` keeps running actions from being forgotten; it outlives the worker."""
+
+    def __init__(
+        self,
+        link: Link,
+        kind: ClientKind,
+        *,
+        backend: Backend,
+        gatekeeper: Gatekeeper,
+        limits: Limits,
+        clock: Clock,
+        actions: set[asyncio.Task[None]],
+    ) -> None:
+        self._link = link
+        self._backend = backend
+        self._gatekeeper = gatekeeper
+        self._limits = limits
+        self._actions = actions
+        self._loop = asyncio.get_running_loop()
+        self._session = Session(
+            limits=limits,
+            now_ns=clock.now_ns,
+            processed_ts=lambda: backend.processed_ts,
+            chunks=kind.chunks,
+            max_transition_bytes=None if kind.is_npm else MESSAGE_MAX_BYTES[not link.fragments],
+            # npm clients always send a ModifyQuerySet; others only when they follow something.
+            hold_s=1.0 if kind.is_npm else 0.1,
+        )
+        self._closed = False
+        self._outbox: deque[bytes] = deque()
+        self._outbox_bytes = 0
+        self._flush_scheduled = False
+        self._may_read: asyncio.Future[None] | None = None
+        self._subscriber: Subscriber | None = None
+        self._updating = False
+        self._next_turn: asyncio.Future[None] | None = None
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._is_watching = False
+        self._timers: list[asyncio.TimerHandle] = []
+        self._last_sent = self._progress_at = self._started = monotonic()
+        self._progress_bytes = 0
+        self._tick_s = min(limits.ping_interval_s, limits.send_stall_s, limits.client_silence_s) / 3
+
+    async def run(self) -> None:
+        """Serve the socket to its end."""
+        link = self._link
+        link.on_writable = self._pump
+        tick = self._loop.call_later(self._tick_s, self._tick)
+        self._timers.append(tick)
+        try:
+            while not self._closed:
+                event = await link.receive()
+                if event["type"] == "websocket.disconnect":
+                    break
+                text = event.get("text")
+                if text is None:
+                    self.close(1003, "Messages must be text")
+                    break
+                for effect in self._session.receive(text):
+                    if type(effect) is Verify:
+                        await self._verify(effect.message)
+                    else:
+                        self._perform(effect)
+                if self._session.wants_update:
+                    self._schedule_flush()
+                if self._is_full():
+                    await self._wait_for_room()
+        except Exception:
+            logger.exception("sync connection failed")
+            self.close(1011, "InternalServerError")
+        finally:
+            self._end()
+            await link.finish()
+
+    def close(self, code: int | None, reason: str = "", last: bytes | None = None) -> None:
+        """Close the socket after what has been sent, and `last`."""
+        if self._closed:
+            return
+        self._closed = self._session.closed = True
+        if last is not None:
+            self._flush_outbox()
+            self._link.send((last,))
+        self._link.close(code, reason)
+        if self._may_read is not None and not self._may_read.done():
+            self._may_read.set_result(None)
+
+    def _end(self) -> None:
+        self._closed = self._session.closed = True
+        self._link.on_writable = None
+        for timer in self._timers:
+            timer.cancel()
+        if self._subscriber is not None:
+            self._subscriber.close()
+        for task in self._tasks:
+            task.cancel()
+        self._outbox.clear()
+
+    # -------------------------------------------------------------------------------------------------------- effects
+
+    def _perform(self, effect: Effect) -> None:
+        if isinstance(effect, Reply):
+            self._outbox.append(effect.data)
+            self._outbox_bytes += len(effect.data)
+            self._schedule_flush()
+        elif isinstance(effect, Call):
+            if effect.is_action:
+                task = self._loop.create_task(self._act(effect))
+                self._actions.add(task)
+                task.add_done_callback(self._actions.discard)
+            else:
+                assert self._session.session_id is not None
+                self._backend.mutation(
+                    effect.path,
+                    effect.args,
+                    effect.caller,
+                    partial(self._mutation_done, effect.request_id),
+                    session=(self._session.session_id, effect.request_id),
+                    request_id=effect.log_id,
+                )
+        elif isinstance(effect, Close):
+            self.close(effect.code, effect.reason, effect.last)
+        elif isinstance(effect, Hold):
+            self._timers.append(self._loop.call_later(effect.seconds, self._release_hold))
+
+    def _perform_all(self, effects: Sequence[Effect]) -> None:
+        for effect in effects:
+            self._perform(effect)
+
+    async def _verify(self, message: Authenticate) -> None:
+        """Find out who it is. The connection is not read meanwhile: what comes next may depend on it."""
+        try:
+            caller = await self._identify(message)
+        except AuthenticationError as error:
+            effects = self._session.rejected(error.message)
+        else:
+            effects = self._session.verified(caller)
+        self._perform_all(effects)
+
+    async def _identify(self, message: Authenticate) -> Caller:
+        value = message.value or ""
+        if message.token_type == "User":
+            return await self._gatekeeper.user(value)
+        attributes = message.impersonating if message.impersonating is not None else message.acting_as
+        return self._gatekeeper.admin(value, attributes)
+
+    def _mutation_done(self, request_id: int, outcome: Outcome) -> None:
+        self._perform_all(self._session.mutation_done(request_id, outcome))
+
+    async def _act(self, call: Call) -> None:
+        # Whatever becomes of the socket, the action runs to its end.
+        try:
+            outcome = await self._backend.action(call.path, call.args, call.caller, request_id=call.log_id)
+        except Exception:
+            logger.exception("an action failed outside of its function")
+            outcome = Failure("Your request couldn't be completed. Try again later.", code="InternalServerError")
+        self._perform_all(self._session.action_done(call.request_id, outcome))
+
+    def _release_hold(self) -> None:
+        self._session.release_hold()
+        self._pump()
+
+    # -------------------------------------------------------------------------------------------------------- sending
+
+    def _schedule_flush(self) -> None:
+        # Soon, not now: several responses of one batch leave together, after the callback that published it.
+        if not self._flush_scheduled:
+            self._flush_scheduled = True
+            self._loop.call_soon(self._pump)
+
+    def _pump(self) -> None:
+        """Do what the socket now allows: send responses, then start an update."""
+        self._flush_scheduled = False
+        if self._closed or not self._link.writable:
+            return
+        self._flush_outbox()
+        if self._may_start_update():
+            self._updating = True
+            self._spawn(self._update())
+
+    def _flush_outbox(self) -> None:
+        if self._outbox:
+            self._link.send(self._outbox)
+            self._outbox.clear()
+            self._outbox_bytes = 0
+            self._last_sent = monotonic()
+        if self._may_read is not None and not self._may_read.done() and not self._is_full():
+            self._may_read.set_result(None)
+
+    def _is_full(self) -> bool:
+        return (
+            self._outbox_bytes > self._limits.unsent_response_bytes
+            or len(self._outbox) > self._limits.unsent_responses
+            or self._session.pending_bytes > PENDING_ARGUMENTS_MAX_BYTES
+        )
+
+    async def _wait_for_room(self) -> None:
+        while self._is_full() and not self._closed:
+            self._may_read = self._loop.create_future()
+            await self._may_read
+        self._may_read = None
+
+    # -------------------------------------------------------------------------------------------------------- updates
+
+    def _may_start_update(self) -> bool:
+        return not self._updating and not self._closed and self._link.writable and self._session.wants_update
+
+    async def _update(self) -> None:
+        """Compute one cut and send it. The caller has set `_updating`."""
+        try:
+            step = self._session.begin_update()
+            if isinstance(step, Close):
+                self._perform(step)
+                return
+            subscriber = self._tell(step)
+            cut = await subscriber.cut(step.not_before)
+            result = self._session.finish_update(cut)
+            if isinstance(result, Close):
+                self._perform(result)
+            elif result and not self._closed:
+                self._flush_outbox()
+                self._link.send(result)
+                self._last_sent = monotonic()
+            if not self._is_watching and step.add:
+                self._is_watching = True
+                self._spawn(self._watch(subscriber))
+        except Exception:
+            if not self._closed:
+                logger.exception("computing a transition failed")
+                self.close(1011, "InternalServerError")
+        finally:
+            self._updating = False
+            if self._next_turn is not None and not self._next_turn.done() and not self._session.stale:
+                self._next_turn.set_result(None)
+        self._pump()
+
+    def _tell(self, step: Update) -> Subscriber:
+        subscriber = self._subscriber
+        if subscriber is None:
+            subscriber = self._subscriber = self._backend.subscriber(step.caller or ANONYMOUS)
+        elif step.caller is not None:
+            subscriber.set_caller(step.caller)
+        for query_id in step.remove:
+            subscriber.remove(query_id)
+        for query in step.add:
+            subscriber.add(*query)
+        return subscriber
+
+    async def _watch(self, subscriber: Subscriber) -> None:
+        """Turn staleness into updates. Runs them itself when it can, to save a switch of tasks for each delivery."""
+        try:
+            while not self._closed:
+                await subscriber.wait_stale()
+                self._session.stale = True
+                if self._may_start_update():
+                    self._flush_outbox()
+                    self._updating = True
+                    await self._update()
+                else:
+                    self._next_turn = self._loop.create_future()
+                    await self._next_turn
+        except Exception:
+            if not self._closed:
+                logger.exception("watching queries failed")
+                self.close(1011, "InternalServerError")
+
+    def _spawn(self, work: Coroutine[Any, Any, None]) -> None:
+        task = self._loop.create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    # ----------------------------------------------------------------------------------------------------------- timing
+
+    def _tick(self) -> None:
+        """Look after a connection on which nothing happens."""
+        if self._closed:
+            return
+        now = monotonic()
+        limits, link = self._limits, self._link
+        if link.writable:
+            self._progress_at = now
+            if now - self._last_sent >= limits.ping_interval_s - self._tick_s:
+                link.send((PING,))
+                self._last_sent = now
+        elif link.sent_bytes != self._progress_bytes:
+            self._progress_bytes, self._progress_at = link.sent_bytes, now
+        elif now - self._progress_at >= limits.send_stall_s:
+            self.close(1013, "The client does not read")
+            return
+        if link.heard_at is not None and now - link.heard_at >= limits.client_silence_s:
+            self.close(1000, "The client is silent")
+            return
+        self._timers[0] = self._loop.call_later(self._tick_s, self._tick)
