@@ -98,12 +98,12 @@ def load_settings(
     *,
     flags: Mapping[str, Any] | None = None,
     environ: Mapping[str, str] | None = None,
-    defaults: Mapping[str, Any] | None = None,
+    cwd: Path | None = None,
 ) -> Settings:
     """Put the settings together; the first source that names one wins.
 
     `flags` are by field name, None meaning "not given". `environ` is `os.environ` unless given. The file is the nearest
-    `pyproject.toml` at or above the app's directory. `defaults` replace those of `Settings`.
+    `pyproject.toml` at or above the app's directory (without one given: the working directory, or `cwd` in its place).
     Relative paths are relative to the working directory in flags and variables, to the file's directory in a file.
     Raises ConfigError.
     """
@@ -111,17 +111,17 @@ def load_settings(
     given = {name: value for name, value in (flags or {}).items() if value is not None}
     if app is not None:
         given["app"] = Path(app)
-    directory = Path(given.get("app") or environ.get("REACTOR_APP") or ".").expanduser().absolute()
-    values: dict[str, Any] = {**(defaults or {}), **_from_file(directory), **_from_environment(environ)}
+    here = (cwd or Path()).absolute()
+    directory = here / Path(given.get("app") or environ.get("REACTOR_APP") or "").expanduser()
+    values: dict[str, Any] = {**_from_file(directory), **_from_environment(environ)}
     for name, value in given.items():
         values[name] = _check(name, value, _FLAGS.get(name) or "--" + name.replace("_", "-"))
     limits = {**values.pop("file_limits", {}), **values.pop("env_limits", {})}
     if "limits" not in values and limits:
         values["limits"] = Limits(**limits)
     settings = msgspec.structs.replace(Settings(), **values)
-    app_dir = settings.app.expanduser().absolute()
-    data = settings.data.expanduser()
-    data = (app_dir / data) if "data" not in values else data.absolute()
+    app_dir = Path(os.path.abspath(here / settings.app.expanduser()))
+    data = Path(os.path.abspath((here if "data" in values else app_dir) / settings.data.expanduser()))
     return msgspec.structs.replace(settings, app=app_dir, data=data)
 
 

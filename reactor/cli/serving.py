@@ -11,7 +11,7 @@ import signal
 import socket
 import sys
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 from reactor.cli import console
@@ -113,7 +113,7 @@ async def _serve(
         for listener in sockets:
             closing.callback(listener.close)
         if parent is not None:
-            asyncio.get_running_loop().add_reader(parent, stop.ask)
+            _when_readable(parent, stop.ask)
         try:
             await reactor.start(tolerate_broken_app=live_reload)
         except ReactorError as error:
@@ -122,7 +122,7 @@ async def _serve(
             return EXIT_CANNOT_START
         background: list[asyncio.Task[None]] = []
         try:
-            servers = [_Server(reactor, settings), _Server(reactor.site, settings)]
+            servers = [_uvicorn(reactor, settings), _uvicorn(reactor.site, settings)]
             serving = [
                 asyncio.create_task(server.serve(sockets=[listener]), name="uvicorn")
                 for server, listener in zip(servers, sockets, strict=True)
@@ -158,9 +158,22 @@ async def _serve(
     return 0
 
 
-def _Server(app: Any, settings: Settings) -> Any:
+def _when_readable(descriptor: int, call: Callable[[], None]) -> None:
+    """Call once, when there is something (an end of file, too) to read."""
+    loop = asyncio.get_running_loop()
+
+    def readable() -> None:
+        loop.remove_reader(descriptor)
+        call()
+
+    loop.add_reader(descriptor, readable)
+
+
+def _uvicorn(app: Any, settings: Settings) -> Any:
     """A uvicorn server that leaves signals to us, tuned for many long-lived connections."""
     import uvicorn
+
+    from reactor.sync.transport import SyncWebSocketProtocol
 
     class Server(uvicorn.Server):
         @contextlib.contextmanager
@@ -173,7 +186,7 @@ def _Server(app: Any, settings: Settings) -> Any:
             interface="asgi3",
             lifespan="off",
             http="auto" if _missing("httptools") else "httptools",
-            ws="websockets-sansio",
+            ws=SyncWebSocketProtocol,
             ws_max_size=settings.limits.client_message_bytes,
             ws_per_message_deflate=settings.compress_messages,
             # The protocol has pings of its own, and closes who stays silent.
