@@ -1,14 +1,32 @@
-"""How large and how deep a value is, by the accounting that all limits use; and the limits of a stored document."""
+"""How large and how deep a value is, by the accounting that all limits use; the limits of documents; the errors."""
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Final
 
 from reactor.errors import InvalidValue
-from reactor.limits import DOCUMENT_MAX_BYTES, DOCUMENT_MAX_NESTING
+from reactor.limits import (
+    ARRAY_MAX_ELEMENTS,
+    DOCUMENT_MAX_BYTES,
+    DOCUMENT_MAX_NESTING,
+    OBJECT_MAX_FIELDS,
+    VALUE_MAX_NESTING,
+)
 from reactor.values.types import Int64, plain
 
-__all__ = ["check_document_limits", "human_bytes", "nesting_of", "size_of", "too_large"]
+__all__ = [
+    "check_document_limits",
+    "human_bytes",
+    "nesting_of",
+    "size_of",
+    "too_large",
+    "too_long",
+    "too_many",
+    "too_nested",
+]
+
+# Wire JSON of this length can't be too large: `1,` is two bytes and counts for nine, and nothing grows by more.
+_SURELY_SMALL: Final = DOCUMENT_MAX_BYTES // 5
 
 
 def size_of(value: Any) -> int:
@@ -24,7 +42,17 @@ def size_of(value: Any) -> int:
     if kind is dict:
         total = 2 + len(value)
         for name, item in value.items():
-            total += (len(name) if name.isascii() else len(name.encode("utf-8", "surrogatepass"))) + size_of(item)
+            kind = type(item)
+            if name.isascii():
+                total += len(name)
+            else:
+                total += len(name.encode("utf-8", "surrogatepass"))
+            if kind is str and item.isascii():
+                total += 2 + len(item)
+            elif kind is int or kind is float:
+                total += 9
+            else:
+                total += size_of(item)
         return total
     if kind is list:
         return 2 + sum(map(size_of, value))
@@ -45,7 +73,10 @@ def nesting_of(value: Any) -> int:
         return 0
     deepest = 0
     for child in children:
-        if isinstance(child, (dict, list)) and (depth := nesting_of(child)) > deepest:
+        kind = type(child)
+        if kind is str or kind is int or kind is float or child is None or kind is bool:
+            continue
+        if (depth := nesting_of(child)) > deepest:
             deepest = depth
     return deepest + 1
 
@@ -71,9 +102,41 @@ def too_large(size: int, maximum: int) -> InvalidValue:
     )
 
 
-def check_document_limits(doc: dict[str, Any]) -> None:
+def too_nested() -> InvalidValue:
+    """The error for a value of more than 64 levels; the first that is too deep is always the 65th."""
+    return InvalidValue(
+        f"Value is too nested (nested {VALUE_MAX_NESTING + 1} levels deep > maximum nesting {VALUE_MAX_NESTING})",
+        code="TooNestedError",
+        expected=f"at most {VALUE_MAX_NESTING} levels",
+    )
+
+
+def too_long(length: int) -> InvalidValue:
+    """The error for an array of `length` elements."""
+    return InvalidValue(
+        f"Array length is too long ({length} > maximum length {ARRAY_MAX_ELEMENTS})",
+        code="ArrayTooLong",
+        expected=f"at most {ARRAY_MAX_ELEMENTS} elements",
+        got=f"{length} elements",
+    )
+
+
+def too_many(count: int) -> InvalidValue:
+    """The error for an object of `count` fields."""
+    return InvalidValue(
+        f"Object has too many fields ({count} > maximum number {OBJECT_MAX_FIELDS})",
+        code="TooManyFieldsError",
+        expected=f"at most {OBJECT_MAX_FIELDS} fields",
+        got=f"{count} fields",
+    )
+
+
+def check_document_limits(doc: dict[str, Any], body: bytes | None = None) -> None:
     """Raise InvalidValue unless `doc`, a whole document with its system fields, may be stored: size, nesting, and
-    underscores left to the system."""
+    underscores left to the system.
+
+    With `body`, the document's wire JSON, most documents are known to be small and flat without a walk.
+    """
     for name in doc:
         if name[:1] == "_" and name != "_id" and name != "_creationTime":
             raise InvalidValue(
@@ -81,6 +144,8 @@ def check_document_limits(doc: dict[str, Any]) -> None:
                 path=f".{name}",
                 code="InvalidDocumentError",
             )
+    if body is not None and len(body) < _SURELY_SMALL and body.count(b"{") + body.count(b"[") <= DOCUMENT_MAX_NESTING:
+        return
     size = size_of(doc)
     if size > DOCUMENT_MAX_BYTES:
         raise too_large(size, DOCUMENT_MAX_BYTES)

@@ -18,18 +18,13 @@ from typing import Any, Final
 import msgspec
 
 from reactor.errors import InvalidValue
-from reactor.limits import (
-    ARRAY_MAX_ELEMENTS,
-    FIELD_NAME_MAX_BYTES,
-    OBJECT_MAX_FIELDS,
-    VALUE_MAX_BYTES,
-    VALUE_MAX_NESTING,
-)
-from reactor.values.size import size_of, too_large
-from reactor.values.types import INT64_MAX, INT64_MIN, SAFE_INTEGER, UNSET, Int64, Value, plain, show_int
-from reactor.values.unsupported import explain
+from reactor.limits import ARRAY_MAX_ELEMENTS, OBJECT_MAX_FIELDS, VALUE_MAX_BYTES, VALUE_MAX_NESTING
+from reactor.values.names import check_field_name, known_names, shorten
+from reactor.values.size import size_of, too_large, too_long, too_many, too_nested
+from reactor.values.types import SAFE_INTEGER, UNSET, Int64, Value, plain
+from reactor.values.unsupported import explain, integer_too_big, lone_surrogate
 
-__all__ = ["check_field_name", "decode", "encode", "from_json", "to_json"]
+__all__ = ["decode", "encode", "from_json", "to_json"]
 
 Convert = Callable[[Any], Any]
 """Turns an object that is no value into one; returns NotImplemented when it can't."""
@@ -39,50 +34,11 @@ _encode_json: Final = msgspec.json.Encoder(order="sorted").encode
 _INT64: Final = struct.Struct("<q")
 _DOUBLE: Final = struct.Struct("<d")
 _LARGEST: Final = 1.7976931348623157e308
-# What JSON of this length says can't be too large: `1,` is two bytes and counts for nine, nothing grows by more.
+# JSON of this length can't be too large a value: `1,` is two bytes and counts for nine, and nothing grows by more.
 _SURELY_SMALL: Final = VALUE_MAX_BYTES // 5 - 16
 
-_known_names: set[str] = set()
-"""Field names found good: most of all names are seen again and again."""
-_KNOWN_NAMES_MAX: Final = 8192
-
-
-# --- names ---------------------------------------------------------------------------------------------------------
-
-
-def check_field_name(name: Any) -> None:
-    """Raise InvalidValue unless `name` may be a field of an object: printable ASCII, no `$` in front, 1024 at most."""
-    if not isinstance(name, str):
-        raise InvalidValue(
-            f"Field names must be strings, not {type(name).__name__}.",
-            expected="string",
-            got=type(name).__name__,
-        )
-    if name[:1] == "$":
-        raise InvalidValue(f"Field name {_short(name)} starts with '$', which is reserved.", code="InvalidFieldName")
-    if not (name.isascii() and name.isprintable()):
-        bad = next(char for char in name if not " " <= char <= "~")
-        raise InvalidValue(
-            f"Field name {_short(name)} has invalid character {_shown(bad)}: "
-            "Field names can only contain non-control ASCII characters",
-            code="InvalidFieldName",
-        )
-    if len(name) > FIELD_NAME_MAX_BYTES:
-        raise InvalidValue(
-            f"Field name is too long ({len(name)} > maximum {FIELD_NAME_MAX_BYTES})", code="InvalidFieldName"
-        )
-    if len(name) <= 64 and type(name) is str:
-        if len(_known_names) >= _KNOWN_NAMES_MAX:
-            _known_names.clear()
-        _known_names.add(name)
-
-
-def _shown(char: str) -> str:
-    return f"'{char}'" if char.isprintable() else repr(char)  # repr escapes control characters and lone surrogates
-
-
-def _short(name: str) -> str:
-    return "".join(char if char.isprintable() else repr(char)[1:-1] for char in name[:80])
+_VECTOR: Final = 32
+"""Arrays of this length are looked at as a whole first: long ones are mostly embeddings."""
 
 
 # --- JSON → value --------------------------------------------------------------------------------------------------
@@ -96,7 +52,7 @@ def decode(data: bytes | str) -> Value:
     try:
         value = _decode_json(data)
     except RecursionError:
-        raise _too_nested() from None
+        raise too_nested() from None
     except (msgspec.MsgspecError, ValueError) as error:  # a UnicodeError is a ValueError
         raise InvalidValue(f"Not valid JSON: {_reason(error)}", expected="JSON", code="BadJson") from None
     value = _own(value)
@@ -149,21 +105,38 @@ def _number(number: float) -> float:
     return number
 
 
+def _all_plain_floats(items: list[Any]) -> bool:
+    """Whether these are floats that are their own JSON and their own value: finite and with a fraction."""
+    return (
+        type(items[0]) is float
+        and set(map(type, items)) == {float}
+        and not any(map(float.is_integer, items))
+        and isfinite(sum(items))  # not when one is NaN or infinite; a sum that overflows only costs the fast way
+    )
+
+
 def _own_list(items: list[Any], depth: int) -> list[Any]:
     if depth > VALUE_MAX_NESTING:
-        raise _too_nested()
+        raise too_nested()
     if len(items) > ARRAY_MAX_ELEMENTS:
-        raise _too_long(len(items))
+        raise too_long(len(items))
+    if len(items) >= _VECTOR and _all_plain_floats(items):
+        return items
     index = 0
     try:
         for index, item in enumerate(items):
             kind = type(item)
             if kind is str or item is None or kind is bool:
                 continue
-            if kind is int or kind is float:
-                items[index] = _number(item)
+            if kind is int:
+                if not -SAFE_INTEGER <= item <= SAFE_INTEGER:
+                    items[index] = _number(item)
+            elif kind is float:
+                if item.is_integer():
+                    items[index] = _number(item)
             elif kind is dict:
-                items[index] = _own_dict(item, depth + 1)
+                if (value := _own_dict(item, depth + 1)) is not item:
+                    items[index] = value
             else:
                 _own_list(item, depth + 1)
     except InvalidValue as error:
@@ -178,10 +151,10 @@ def _own_dict(fields: dict[str, Any], depth: int) -> Any:
         if name[:1] == "$":
             return _special(name, fields[name])
     elif len(fields) > OBJECT_MAX_FIELDS:
-        raise _too_many(len(fields))
+        raise too_many(len(fields))
     if depth > VALUE_MAX_NESTING:
-        raise _too_nested()
-    known = _known_names
+        raise too_nested()
+    known = known_names
     name = ""
     try:
         for name, item in fields.items():
@@ -190,10 +163,15 @@ def _own_dict(fields: dict[str, Any], depth: int) -> Any:
             kind = type(item)
             if kind is str or item is None or kind is bool:
                 continue
-            if kind is int or kind is float:
-                fields[name] = _number(item)
+            if kind is int:
+                if not -SAFE_INTEGER <= item <= SAFE_INTEGER:
+                    fields[name] = _number(item)
+            elif kind is float:
+                if item.is_integer():
+                    fields[name] = _number(item)
             elif kind is dict:
-                fields[name] = _own_dict(item, depth + 1)
+                if (value := _own_dict(item, depth + 1)) is not item:
+                    fields[name] = value
             else:
                 _own_list(item, depth + 1)
     except _BadName as error:
@@ -233,7 +211,7 @@ def _special(name: str, content: Any) -> Any:
         raise InvalidValue("undefined is not a value: leave the field out.", got=name)
     if name == "$commitTs":
         raise InvalidValue("Commit timestamps are not supported as values.", got=name)
-    raise InvalidValue(f"Field name {_short(name)} starts with '$', which is reserved.", code="InvalidFieldName")
+    raise InvalidValue(f"Field name {shorten(name)} starts with '$', which is reserved.", code="InvalidFieldName")
 
 
 def _base64(name: str, content: Any, size: int | None) -> bytes:
@@ -256,7 +234,7 @@ def _base64(name: str, content: Any, size: int | None) -> bytes:
 def _copy(obj: Any, depth: int) -> Any:
     kind = type(obj)
     if depth > VALUE_MAX_NESTING + 2:
-        raise _too_nested()  # the walk that follows would say so, but a cycle would never get there
+        raise too_nested()  # the walk that follows would say so, but a cycle would never get there
     if isinstance(obj, dict):
         return {_text(name): _copy(item, depth + 1) for name, item in obj.items()}
     if isinstance(obj, list):
@@ -275,8 +253,8 @@ def _copy(obj: Any, depth: int) -> Any:
 def _text(text: Any) -> str:
     if not isinstance(text, str):
         check_field_name(text)  # which says so
-    if not text.isascii() and _has_surrogate(text):
-        raise _surrogate()
+    if not text.isascii() and _haslone_surrogate(text):
+        raise lone_surrogate()
     return text
 
 
@@ -293,7 +271,7 @@ def encode(value: Any, *, convert: Convert | None = None) -> bytes:
     try:
         data = _encode_json(tree)
     except UnicodeEncodeError:
-        error = _find_surrogate(tree)
+        error = _findlone_surrogate(tree)
         _complete(error)
         raise error from None
     if len(data) > _SURELY_SMALL:
@@ -321,7 +299,7 @@ def _out(value: Any, depth: int, convert: Convert | None) -> Any:
     if kind is int:
         if -SAFE_INTEGER <= value <= SAFE_INTEGER:
             return value
-        raise _too_big(value)
+        raise integer_too_big(value)
     if kind is float:
         return _out_float(value)
     if kind is Int64:
@@ -344,15 +322,21 @@ def _out_float(number: float) -> Any:
 
 def _out_list(items: list[Any], depth: int, convert: Convert | None) -> list[Any]:
     if depth > VALUE_MAX_NESTING:
-        raise _too_nested()
+        raise too_nested()
     if len(items) > ARRAY_MAX_ELEMENTS:
-        raise _too_long(len(items))
+        raise too_long(len(items))
+    if len(items) >= _VECTOR and _all_plain_floats(items):
+        return items
     result = items
     index = 0
     try:
         for index, item in enumerate(items):
             kind = type(item)
             if kind is str or item is None or kind is bool:
+                continue
+            if kind is int and -SAFE_INTEGER <= item <= SAFE_INTEGER:
+                continue
+            if kind is float and not item.is_integer() and -_LARGEST <= item <= _LARGEST:
                 continue
             if item is UNSET:
                 raise InvalidValue("UNSET can't be an element of an array.", expected="a value", got="UNSET")
@@ -369,14 +353,14 @@ def _out_list(items: list[Any], depth: int, convert: Convert | None) -> list[Any
 
 def _out_dict(fields: dict[str, Any], depth: int, convert: Convert | None) -> dict[str, Any]:
     if depth > VALUE_MAX_NESTING:
-        raise _too_nested()
-    known = _known_names
+        raise too_nested()
+    known = known_names
     result = fields
     name = ""
     try:
         for name, item in fields.items():
             kind = type(item)
-            if type(name) is not str or name not in known:
+            if name not in known or type(name) is not str:
                 _check_name(name)
                 if type(name) is not str:  # a string enum as a name
                     if result is fields:
@@ -385,12 +369,21 @@ def _out_dict(fields: dict[str, Any], depth: int, convert: Convert | None) -> di
                     result[str.__str__(name)] = item
             if kind is str or item is None or kind is bool:
                 continue
+            if kind is int and -SAFE_INTEGER <= item <= SAFE_INTEGER:
+                continue
+            if kind is float and not item.is_integer() and -_LARGEST <= item <= _LARGEST:
+                continue
             if item is UNSET:
                 if result is fields:
                     result = fields.copy()
                 del result[name]
                 continue
-            out = _out(item, depth + 1, convert)
+            if kind is dict:
+                out = _out_dict(item, depth + 1, convert)
+            elif kind is list:
+                out = _out_list(item, depth + 1, convert)
+            else:
+                out = _out(item, depth + 1, convert)
             if out is not item:
                 if result is fields:
                     result = fields.copy()
@@ -401,85 +394,11 @@ def _out_dict(fields: dict[str, Any], depth: int, convert: Convert | None) -> di
         error.path = f".{name}{error.path}"
         raise
     if len(result) > OBJECT_MAX_FIELDS:
-        raise _too_many(len(result))
+        raise too_many(len(result))
     return result
-
-
-# --- errors --------------------------------------------------------------------------------------------------------
 
 
 def _complete(error: InvalidValue) -> None:
     """Put the path into the text, once the error is out of the tree."""
     if error.path:
         error.args = (f"{error.args[0]} (at {error.path})",)
-
-
-def _too_nested() -> InvalidValue:
-    # Counted from the outside, the first level that is too deep is always this one.
-    return InvalidValue(
-        f"Value is too nested (nested {VALUE_MAX_NESTING + 1} levels deep > maximum nesting {VALUE_MAX_NESTING})",
-        code="TooNestedError",
-        expected=f"at most {VALUE_MAX_NESTING} levels",
-    )
-
-
-def _too_long(length: int) -> InvalidValue:
-    return InvalidValue(
-        f"Array length is too long ({length} > maximum length {ARRAY_MAX_ELEMENTS})",
-        code="ArrayTooLong",
-        expected=f"at most {ARRAY_MAX_ELEMENTS} elements",
-        got=f"{length} elements",
-    )
-
-
-def _too_many(count: int) -> InvalidValue:
-    return InvalidValue(
-        f"Object has too many fields ({count} > maximum number {OBJECT_MAX_FIELDS})",
-        code="TooManyFieldsError",
-        expected=f"at most {OBJECT_MAX_FIELDS} fields",
-        got=f"{count} fields",
-    )
-
-
-def _too_big(number: int) -> InvalidValue:
-    advice = "wrap it in Int64(...)" if INT64_MIN <= number <= INT64_MAX else "store it as a string"
-    return InvalidValue(
-        f"{show_int(number)} is outside ±2^53, where a number can't hold every integer exactly: {advice}.",
-        expected="an integer within ±2^53",
-        got="int",
-    )
-
-
-def _surrogate() -> InvalidValue:
-    return InvalidValue(
-        "Strings must be valid Unicode: this one has a lone surrogate.", expected="string", got="string"
-    )
-
-
-def _has_surrogate(text: str) -> bool:
-    try:
-        text.encode()
-    except UnicodeEncodeError:
-        return True
-    return False
-
-
-def _find_surrogate(tree: Any) -> InvalidValue:
-    """The error for the first lone surrogate in a tree that has one."""
-
-    def search(value: Any, path: str) -> InvalidValue | None:
-        if isinstance(value, str) and _has_surrogate(value):
-            error = _surrogate()
-            error.path = path
-            return error
-        pairs: list[tuple[str, Any]] = []
-        if isinstance(value, dict):
-            pairs = [(f".{name}", item) for name, item in value.items()]
-        elif isinstance(value, list):
-            pairs = [(f"[{index}]", item) for index, item in enumerate(value)]
-        for step, item in pairs:
-            if found := search(item, path + step):
-                return found
-        return None
-
-    return search(tree, "") or _surrogate()

@@ -9,6 +9,7 @@ import pytest
 
 from reactor.errors import InvalidValue
 from reactor.limits import MIB
+from reactor.values import wire
 from reactor.values.size import check_document_limits, human_bytes, nesting_of, size_of
 from reactor.values.types import Int64
 
@@ -92,6 +93,21 @@ def test_a_document_may_have_sixteen_levels_itself_being_the_first() -> None:
     ) as caught:
         check_document_limits(document(a=nested(16)))
     assert caught.value.code == "TooNestedError"
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [{"a": nested(16)}, {"a": [[1] * 8000] * 20}, {"a": "x" * MIB}, {"_b": 1}],
+    ids=["deep", "wide", "long", "name"],
+)
+def test_knowing_the_json_of_a_document_changes_no_answer(fields: dict[str, Any]) -> None:
+    doc = document(**fields)
+    with pytest.raises(InvalidValue) as caught:
+        check_document_limits(doc)
+    with pytest.raises(InvalidValue) as again:
+        check_document_limits(doc, wire.encode(doc))
+    assert str(again.value) == str(caught.value)
+    check_document_limits(document(a="{[" * 100), wire.encode(document(a="{[" * 100)))
 
 
 def test_leading_underscores_are_the_systems_at_the_top_of_a_document_only() -> None:

@@ -300,6 +300,24 @@ def test_numbers_count_for_more_than_their_characters() -> None:
         wire.decode(json.dumps([[1] * 8000] * 500, separators=(",", ":")))
 
 
+@pytest.mark.parametrize("odd", [1, 1.0, -0.0, 2.0**60, math.nan, math.inf, Int64(1), "x", None, 1e308])
+@pytest.mark.parametrize("place", [0, 20, 39])
+def test_an_odd_element_of_a_long_vector_is_not_overlooked(odd: Any, place: int) -> None:
+    vector: list[Any] = [number + 0.5 for number in range(38)] + [1.5e308, 0.25]
+    vector[place] = odd
+    back = wire.decode(wire.encode(vector))
+    assert values_equal(back, vector)
+    assert isinstance(back, list)
+    assert type(back[place]) is (int if odd == 1 and type(odd) is float else type(odd))
+
+
+def test_a_long_vector_with_a_number_too_many_is_refused() -> None:
+    vector = [number + 0.5 for number in range(40)]
+    with pytest.raises(InvalidValue) as caught:
+        wire.encode({"v": [*vector, object()]})
+    assert caught.value.path == ".v[40]"
+
+
 class Color(enum.StrEnum):
     RED = "red"
 
