@@ -1,0 +1,165 @@
+"""The official npm client in a real browser: Chromium, headless, with pages served from another origin."""
+
+from __future__ import annotations
+
+import functools
+import http.server
+import shutil
+import subprocess
+import threading
+from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
+from urllib.parse import urlencode
+
+import pytest
+from playwright.async_api import Browser, Page, async_playwright, expect
+
+from tests.support.driver import CLIENTS, require_node, unavailable
+from tests.support.proxy import BreakingProxy
+from tests.support.server import ADMIN_KEY, ReactorProcess
+
+pytestmark = [pytest.mark.browser, pytest.mark.node, pytest.mark.process]
+
+FLAGS = [
+    "--headless",
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-quic",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+]
+
+
+class _Quiet(http.server.SimpleHTTPRequestHandler):
+    def log_message(self, format: str, *args: object) -> None: ...
+
+
+@pytest.fixture(scope="session")
+def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """The page, bundled, on an origin of its own."""
+    require_node()
+    directory = tmp_path_factory.mktemp("site")
+    bundled = subprocess.run(
+        [
+            str(CLIENTS / "node_modules" / ".bin" / "esbuild"),
+            "page/page.js",
+            "--bundle",
+            "--format=esm",
+            '--define:process.env.NODE_ENV="production"',
+            f"--outfile={directory / 'page.js'}",
+            "--log-level=warning",
+        ],
+        cwd=CLIENTS,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert bundled.returncode == 0, bundled.stderr
+    Path(directory, "index.html").write_text(
+        '<!doctype html><meta charset="utf-8"><link rel="icon" href="data:,">'
+        '<div id="root"></div><script type="module" src="page.js"></script>'
+    )
+    with http.server.ThreadingHTTPServer(
+        ("127.0.0.1", 0), functools.partial(_Quiet, directory=str(directory))
+    ) as pages:
+        threading.Thread(target=pages.serve_forever, daemon=True).start()
+        yield f"http://127.0.0.1:{pages.server_address[1]}"
+        pages.shutdown()
+
+
+@pytest.fixture
+async def browser() -> AsyncIterator[Browser]:
+    executable = shutil.which("chromium") or shutil.which("chromium-browser")
+    if executable is None:
+        unavailable("the client in a browser was not tested, because `chromium` is not on the PATH")
+    async with async_playwright() as playwright:
+        browser = await playwright.chromium.launch(executable_path=executable, args=FLAGS)
+        yield browser
+        await browser.close()
+
+
+class _Opened:
+    def __init__(self, page: Page) -> None:
+        self.page = page
+        self.trouble: list[str] = []
+        page.on("pageerror", lambda error: self.trouble.append(f"page error: {error}"))
+        page.on(
+            "console",
+            lambda message: self.trouble.append(f"console: {message.text}") if message.type == "error" else None,
+        )
+
+    async def send(self, body: str) -> None:
+        await self.page.fill("#draft", body)
+        await self.page.press("#draft", "Enter")
+
+    async def messages(self) -> list[str]:
+        return await self.page.locator("#messages li").all_inner_texts()
+
+
+async def _open(browser: Browser, site: str, server_url: str, channel: str, **extra: str) -> _Opened:
+    """In a context of its own: another user."""
+    context = await browser.new_context()
+    opened = _Opened(await context.new_page())
+    await opened.page.goto(f"{site}/?{urlencode({'server': server_url, 'channel': channel, **extra})}")
+    return opened
+
+
+async def test_two_pages_see_each_others_changes(
+    server: ReactorProcess, browser: Browser, site: str, channel: str
+) -> None:
+    ann = await _open(browser, site, server.url, channel)
+    bob = await _open(browser, site, server.url, channel)
+    for user in (ann, bob):
+        await expect(user.page.locator("#status")).to_have_text("0 messages")
+    await ann.send("hello from ann")
+    await expect(bob.page.locator("#messages li")).to_have_text(["hello from ann"])
+    await bob.send("hello from bob 😀")
+    both = ["hello from ann", "hello from bob 😀"]
+    for user in (ann, bob):
+        await expect(user.page.locator("#messages li")).to_have_text(both)
+    server.mutation("messages:send", {"channel": channel, "body": "from the server's side"})
+    for user in (ann, bob):
+        await expect(user.page.locator("#messages li")).to_have_text([*both, "from the server's side"])
+        await expect(user.page.locator("#page li")).to_have_text(both)
+        await user.page.click("#more")
+        await expect(user.page.locator("#page li")).to_have_text([*both, "from the server's side"])
+        await expect(user.page.locator("#more")).to_have_text("Exhausted")
+        assert user.trouble == []
+
+
+async def test_a_page_recovers_from_a_cut_connection(
+    server: ReactorProcess, proxy: BreakingProxy, browser: Browser, site: str, channel: str
+) -> None:
+    """client-protocol 19, in a browser"""
+    user = await _open(browser, site, proxy.url, channel)
+    await expect(user.page.locator("#status")).to_have_text("0 messages")
+    for number in range(1, 4):
+        proxy.cut()
+        server.mutation("messages:send", {"channel": channel, "body": f"{number}"})
+        await expect(user.page.locator("#status")).to_have_text(f"{number} messages", timeout=15_000)
+    assert not [line for line in user.trouble if "page error" in line]
+
+
+async def test_the_http_client_works_from_another_origin(
+    server: ReactorProcess, browser: Browser, site: str, channel: str
+) -> None:
+    """client-protocol 42: the browser itself asks with a preflight (content-type, convex-client, authorization)"""
+    for extra in ({}, {"adminKey": ADMIN_KEY}):
+        user = await _open(browser, site, server.url, channel, **extra)
+        ask = "([kind, module, name, args]) => window.overHttp(kind, module, name, args)"
+        assert await user.page.evaluate(ask, ["mutation", "messages", "append", {"channel": channel, "body": "x"}]) >= 0
+        assert await user.page.evaluate(ask, ["query", "messages", "count", {"channel": channel}]) >= 1
+        assert await user.page.evaluate(ask, ["action", "actions", "echo", {"value": "v"}]) == "v"
+        assert await user.page.evaluate(ask, ["query", "identity", "isAdmin", {}]) is bool(extra)
+        assert user.trouble == []
+
+
+async def test_values_make_the_round_trip_in_a_browser(
+    server: ReactorProcess, browser: Browser, site: str, channel: str
+) -> None:
+    """client-protocol 47"""
+    user = await _open(browser, site, server.url, channel)
+    assert await user.page.evaluate("window.roundTrip()") is True
+    assert user.trouble == []
