@@ -56,7 +56,7 @@ def _with_points(value: Any) -> Any:
 def clean_json(raw: bytes) -> bytes:
     """Plain JSON without special forms: Int64 as a decimal string, bytes as base64, NaN and infinities as their names.
 
-    What is what can't be read back from it.
+    The kinds can't be told from it again.
     """
     if b'"$' not in raw:
         return raw

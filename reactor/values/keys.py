@@ -15,6 +15,7 @@ from typing import Any, Final
 
 from reactor.errors import InvalidValue
 from reactor.values.types import SAFE_INTEGER, UNSET, Int64, plain
+from reactor.values.unsupported import lone_surrogate
 
 __all__ = ["cut_key_end", "decode_key", "encode_key", "encode_value", "prefix_end"]
 
@@ -45,7 +46,7 @@ def encode_key(values: Sequence[Any]) -> bytes:
             else:
                 key += encode_value(value)
     except UnicodeEncodeError:
-        raise _surrogate() from None
+        raise lone_surrogate() from None
     return key
 
 
@@ -56,7 +57,7 @@ def encode_value(value: Any) -> bytes:
         try:
             raw = value.encode()
         except UnicodeEncodeError:
-            raise _surrogate() from None
+            raise lone_surrogate() from None
         if b"\0" in raw:
             raw = raw.replace(b"\0", b"\0\xff")
         return b"\x10%b\0" % raw
@@ -114,12 +115,6 @@ def _encode_int64(value: int) -> bytes:
 def _encode_name(name: str) -> bytes:
     # The empty name would look like the end of the object, so ff follows it.
     return name.encode().replace(b"\0", b"\0\xff") + b"\0" if name else b"\0\xff"
-
-
-def _surrogate() -> InvalidValue:
-    return InvalidValue(
-        "Strings must be valid Unicode: this one has a lone surrogate.", expected="string", got="string"
-    )
 
 
 def prefix_end(prefix: bytes) -> bytes | None:

@@ -46,4 +46,5 @@ def _shown(char: str) -> str:
 
 
 def shorten(name: str) -> str:
+    """The name for an error text: its first 80 characters, control characters escaped."""
     return "".join(char if char.isprintable() else repr(char)[1:-1] for char in name[:80])

@@ -22,7 +22,7 @@ from reactor.limits import ARRAY_MAX_ELEMENTS, OBJECT_MAX_FIELDS, VALUE_MAX_BYTE
 from reactor.values.names import check_field_name, known_names, shorten
 from reactor.values.size import size_of, too_large, too_long, too_many, too_nested
 from reactor.values.types import SAFE_INTEGER, UNSET, Int64, Value, plain
-from reactor.values.unsupported import explain, integer_too_big, lone_surrogate
+from reactor.values.unsupported import explain, find_surrogate, has_surrogate, integer_too_big, lone_surrogate
 
 __all__ = ["decode", "encode", "from_json", "to_json"]
 
@@ -253,7 +253,7 @@ def _copy(obj: Any, depth: int) -> Any:
 def _text(text: Any) -> str:
     if not isinstance(text, str):
         check_field_name(text)  # which says so
-    if not text.isascii() and _haslone_surrogate(text):
+    if not text.isascii() and has_surrogate(text):
         raise lone_surrogate()
     return text
 
@@ -271,7 +271,7 @@ def encode(value: Any, *, convert: Convert | None = None) -> bytes:
     try:
         data = _encode_json(tree)
     except UnicodeEncodeError:
-        error = _findlone_surrogate(tree)
+        error = find_surrogate(tree)
         _complete(error)
         raise error from None
     if len(data) > _SURELY_SMALL:
