@@ -79,7 +79,12 @@ def test_errors_are_answers_with_data_only_for_application_errors(http: httpx.Cl
     [
         ("query", "messages:nope", {}, "Could not find public function for 'messages:nope'"),
         ("query", "hidden:recall", {"label": "x"}, "Could not find public function for 'hidden:recall'"),
-        ("mutation", "messages:count", {"channel": "c"}, "Trying to execute messages.js:count as Mutation, but it is defined as Query"),
+        (
+            "mutation",
+            "messages:count",
+            {"channel": "c"},
+            "Trying to execute messages.js:count as Mutation, but it is defined as Query",
+        ),
         ("query", "messages:count", {"channel": 1}, "channel"),
         ("action", "actions:byName", {"path": "messages:nope", "args": {}}, "messages:nope"),
     ],
@@ -187,9 +192,7 @@ def test_run_needs_a_module_and_a_name(http: httpx.Client) -> None:
         ({"Convex-Client": "nonsense"}, 400, "InvalidClientVersion"),
     ],
 )
-def test_bad_headers(
-    http: httpx.Client, channel: str, headers: dict[str, str], status: int, code: str | None
-) -> None:
+def test_bad_headers(http: httpx.Client, channel: str, headers: dict[str, str], status: int, code: str | None) -> None:
     """client-protocol 35"""
     response = http.post("/api/query", json={"path": "messages:count", "args": {"channel": channel}}, headers=headers)
     assert response.status_code == status, response.text

@@ -100,7 +100,10 @@ async def test_errors_reject_and_application_errors_carry_data(
         assert not plain.value.has_data
         assert "a plain error" in plain.value.text
         assert f"[CONVEX {letter}({path})]" in plain.value.text
-        for how, data in (("object", {"code": "BROKEN", "detail": {"n": 1.5, "list": [True, None, "x"]}}), ("none", None)):
+        for how, data in (
+            ("object", {"code": "BROKEN", "detail": {"n": 1.5, "list": [True, None, "x"]}}),
+            ("none", None),
+        ):
             with pytest.raises(RemoteError) as told:
                 await npm.call(op, name=name, path=path, args={"how": how})
             assert told.value.name == "ConvexError"
@@ -361,7 +364,9 @@ async def test_pages_of_the_paginated_subscription(
     """client-protocol 52 and 53: rows inserted while offline land in the page they belong to"""
     server.mutation("messages:sendMany", {"channel": channel, "numbers": [10, 20, 30, 40, 50]})
     name = await _client(npm, proxy.url)
-    await npm.call("subscribePages", name=name, sub="p", path="messages:page", args={"channel": channel}, initialNumItems=2)
+    await npm.call(
+        "subscribePages", name=name, sub="p", path="messages:page", args={"channel": channel}, initialNumItems=2
+    )
 
     def pages() -> tuple[str, list[float]]:
         told = [e for e in npm.events if e["event"] == "pages"]

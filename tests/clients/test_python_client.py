@@ -51,7 +51,10 @@ async def test_errors(server: ReactorProcess, pypi: Driver, channel: str) -> Non
         with pytest.raises(RemoteError, match="a plain error") as plain:
             await pypi.call(op, name="c", path=path, args={"how": "plain"})
         assert plain.value.name != "ConvexError"
-        for how, data in (("object", {"code": "BROKEN", "detail": {"n": 1.5, "list": [True, None, "x"]}}), ("string", "a broken string")):
+        for how, data in (
+            ("object", {"code": "BROKEN", "detail": {"n": 1.5, "list": [True, None, "x"]}}),
+            ("string", "a broken string"),
+        ):
             with pytest.raises(RemoteError) as told:
                 await pypi.call(op, name="c", path=path, args={"how": how})
             assert (told.value.name, told.value.data) == ("ConvexError", data)

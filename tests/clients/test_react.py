@@ -168,7 +168,10 @@ async def test_a_page_that_grew_is_split_without_anybody_noticing(
     else:
         raise AssertionError(f"the page was never split: {sent}")
     asked = [
-        m["args"][0]["paginationOpts"] for message in sent for m in message.get("modifications", []) if m["type"] == "Add"
+        m["args"][0]["paginationOpts"]
+        for message in sent
+        for m in message.get("modifications", [])
+        if m["type"] == "Add"
     ]
     assert any(options.get("endCursor") for options in asked)
     await react.until(lambda: [row["number"] for row in _states(react, "p")[-1]["results"]] == expected)

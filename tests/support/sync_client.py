@@ -237,7 +237,9 @@ class SyncClient:
                 await self._changed.wait_for(ready)
         except TimeoutError:
             raise AssertionError(f"waited {patience} s in vain; the last frames: {self._tail()}") from None
-        assert condition(), f"the connection ended ({self.closed}, fatal: {self.fatal}); the last frames: {self._tail()}"
+        assert condition(), (
+            f"the connection ended ({self.closed}, fatal: {self.fatal}); the last frames: {self._tail()}"
+        )
 
     async def until_closed(self) -> tuple[int | None, str]:
         await self.until(lambda: self.closed is not None)

@@ -4,7 +4,7 @@ from reactor import MutationCtx, QueryCtx, mutation, query
 from schema import Counter
 
 
-async def _add(ctx: MutationCtx, name: str, by: int) -> int:
+async def add(ctx: MutationCtx, name: str, by: int) -> int:
     row = await ctx.db.query(Counter).with_index("by_name", name=name).unique()
     if row is None:
         await ctx.db.insert(Counter(name=name, value=by))
@@ -21,20 +21,20 @@ async def read(ctx: QueryCtx, name: str) -> int:
 
 @mutation
 async def increment(ctx: MutationCtx, name: str, by: int = 1) -> int:
-    return await _add(ctx, name, by)
+    return await add(ctx, name, by)
 
 
 @mutation
 async def increment_both(ctx: MutationCtx, left: str, right: str, by: int = 1) -> int:
-    await _add(ctx, left, by)
-    return await _add(ctx, right, by)
+    await add(ctx, left, by)
+    return await add(ctx, right, by)
 
 
 @mutation
 async def transfer(ctx: MutationCtx, source: str, target: str, amount: int) -> None:
     """Moves an amount; the sum stays."""
-    await _add(ctx, source, -amount)
-    await _add(ctx, target, amount)
+    await add(ctx, source, -amount)
+    await add(ctx, target, amount)
 
 
 @query

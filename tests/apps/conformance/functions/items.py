@@ -1,4 +1,7 @@
-"""Rows in ordered buckets, read in every way there is: for the property test."""
+"""Rows in ordered buckets, read in every way there is: for the property test.
+
+Every query takes a `nonce` that it ignores: with one of its own, a call can't be answered from another one's result.
+"""
 
 from typing import Any
 
@@ -7,17 +10,17 @@ from schema import Item
 
 
 @query
-async def everything(ctx: QueryCtx) -> list[Item]:
+async def everything(ctx: QueryCtx, nonce: str = "") -> list[Item]:
     return await ctx.db.query(Item).collect()
 
 
 @query
-async def in_bucket(ctx: QueryCtx, bucket: str) -> list[Item]:
+async def in_bucket(ctx: QueryCtx, bucket: str, nonce: str = "") -> list[Item]:
     return await ctx.db.query(Item).with_index("by_bucket_rank", bucket=bucket).collect()
 
 
 @query
-async def ranked_between(ctx: QueryCtx, bucket: str, low: int, high: int) -> list[str]:
+async def ranked_between(ctx: QueryCtx, bucket: str, low: int, high: int, nonce: str = "") -> list[str]:
     rows = ctx.db.query(Item).with_index(
         "by_bucket_rank", lambda q: q.eq("bucket", bucket).gte("rank", low).lt("rank", high)
     )
@@ -25,44 +28,44 @@ async def ranked_between(ctx: QueryCtx, bucket: str, low: int, high: int) -> lis
 
 
 @query
-async def top(ctx: QueryCtx, bucket: str, count: int) -> list[Item]:
+async def top(ctx: QueryCtx, bucket: str, count: int, nonce: str = "") -> list[Item]:
     return await ctx.db.query(Item).with_index("by_bucket_rank", bucket=bucket).order("desc").take(count)
 
 
 @query
-async def lowest(ctx: QueryCtx, at_least: int) -> Item | None:
+async def lowest(ctx: QueryCtx, at_least: int, nonce: str = "") -> Item | None:
     return await ctx.db.query(Item).with_index("by_rank", lambda q: q.gte("rank", at_least)).first()
 
 
 @query
-async def how_many(ctx: QueryCtx, bucket: str) -> int:
+async def how_many(ctx: QueryCtx, bucket: str, nonce: str = "") -> int:
     return await ctx.db.query(Item).with_index("by_bucket_rank", bucket=bucket).count()
 
 
 @query
-async def heavy(ctx: QueryCtx, bucket: str) -> list[str]:
+async def heavy(ctx: QueryCtx, bucket: str, nonce: str = "") -> list[str]:
     """A Python predicate over a bucket."""
     rows = ctx.db.query(Item).with_index("by_bucket_rank", bucket=bucket)
     return [row.label for row in await rows.filter(lambda item: (item.weight or 0) > 5).collect()]
 
 
 @query
-async def total_weight(ctx: QueryCtx) -> float:
+async def total_weight(ctx: QueryCtx, nonce: str = "") -> float:
     return sum([row.weight or 0.0 async for row in ctx.db.query(Item)])
 
 
 @query
-async def get(ctx: QueryCtx, id: Id[Item]) -> Item | None:
+async def get(ctx: QueryCtx, id: Id[Item], nonce: str = "") -> Item | None:
     return await ctx.db.get(id)
 
 
 @query
-async def get_many(ctx: QueryCtx, ids: list[Id[Item]]) -> list[Item | None]:
+async def get_many(ctx: QueryCtx, ids: list[Id[Item]], nonce: str = "") -> list[Item | None]:
     return await ctx.db.get_many(ids)
 
 
 @query
-async def first_two_labels_else_fail(ctx: QueryCtx, bucket: str) -> list[str]:
+async def first_two_labels_else_fail(ctx: QueryCtx, bucket: str, nonce: str = "") -> list[str]:
     """Fails while the bucket has fewer than two rows: errors are results too."""
     rows = await ctx.db.query(Item).with_index("by_bucket_rank", bucket=bucket).take(2)
     if len(rows) < 2:
@@ -71,8 +74,18 @@ async def first_two_labels_else_fail(ctx: QueryCtx, bucket: str) -> list[str]:
 
 
 @query
-async def page(ctx: QueryCtx, bucket: str, pagination_opts: PaginationOptions) -> PaginationResult[Item]:
+async def page(
+    ctx: QueryCtx, bucket: str, pagination_opts: PaginationOptions, nonce: str = ""
+) -> PaginationResult[Item]:
     return await ctx.db.query(Item).with_index("by_bucket_rank", bucket=bucket).paginate(pagination_opts)
+
+
+@mutation
+async def clear(ctx: MutationCtx) -> int:
+    rows = await ctx.db.query(Item).collect()
+    for row in rows:
+        await ctx.db.delete(row)
+    return len(rows)
 
 
 @mutation

@@ -1,0 +1,90 @@
+"""The router with its doors over a `FakeBackend`, served by uvicorn on a free port of this process."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import socket
+from collections.abc import AsyncIterator
+from dataclasses import dataclass
+from typing import Any
+
+import uvicorn
+
+from reactor.auth.admin_key import AdminKeys
+from reactor.auth.headers import Gatekeeper
+from reactor.clock import Clock, ManualClock
+from reactor.http.api import FunctionApi
+from reactor.http.router import Router
+from reactor.limits import DEFAULT_LIMITS, Limits
+from reactor.sync.server import SyncServer
+from reactor.sync.transport import SyncWebSocketProtocol
+from tests.support.fake_backend import FakeBackend
+
+ADMIN_KEY = "test|0123abcd"
+
+
+@dataclass
+class Door:
+    backend: FakeBackend
+    clock: Clock
+    sync: SyncServer
+    server: uvicorn.Server
+    host: str
+
+    @property
+    def ws(self) -> str:
+        return f"ws://{self.host}/api/1.48.0/sync"
+
+    @property
+    def rust_ws(self) -> str:
+        return f"ws://{self.host}/api/sync"
+
+    @property
+    def http(self) -> str:
+        return f"http://{self.host}"
+
+
+@contextlib.asynccontextmanager
+async def open_door(
+    *,
+    limits: Limits = DEFAULT_LIMITS,
+    clock: Clock | None = None,
+    own_transport: bool = True,
+    authenticator: Any = None,
+    compress: bool = False,
+    wrap: Any = None,
+    fallback: Any = None,
+) -> AsyncIterator[Door]:
+    backend = FakeBackend()
+    clock = clock or ManualClock()
+    gatekeeper = Gatekeeper(AdminKeys([ADMIN_KEY]), authenticator, instance_name="test")
+    sync = SyncServer(backend, gatekeeper, clock=clock, limits=limits)
+    functions = FunctionApi(backend, gatekeeper, limits=limits)
+    app: Any = Router(functions, sync, version="0.1.0", instance_name="test", fallback=fallback)
+    config = uvicorn.Config(
+        wrap(app) if wrap is not None else app,
+        ws=SyncWebSocketProtocol if own_transport else "websockets-sansio",
+        ws_max_size=limits.client_message_bytes,
+        ws_per_message_deflate=compress,
+        ws_ping_interval=limits.ping_interval_s,
+        ws_ping_timeout=None,
+        lifespan="off",
+        log_config=None,
+        timeout_graceful_shutdown=5,
+    )
+    server = uvicorn.Server(config)
+    with socket.socket(socket.AF_INET, socket.SOCK_STREAM, socket.IPPROTO_TCP) as listener:
+        listener.bind(("127.0.0.1", 0))
+        listener.listen(128)
+        serving = asyncio.create_task(server.serve(sockets=[listener]))
+        while not server.started:
+            assert not serving.done(), "uvicorn did not start"
+            await asyncio.sleep(0.01)
+        door = Door(backend, clock, sync, server, f"127.0.0.1:{listener.getsockname()[1]}")
+        try:
+            yield door
+        finally:
+            server.should_exit = True
+            await serving
+            await sync.finish_actions(1)

@@ -1,0 +1,106 @@
+"""Clients that keep writing while their server dies and comes back, as the npm client would."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+
+from tests.support.sync_client import SyncClient
+
+WINDOW = 6  # mutations in flight per client
+PATIENCE_S = 60.0
+
+
+class Writer:
+    """Sends `ledger:record` for entries "name/0", "name/1", …, resending what was not answered after each reconnect.
+
+    `acknowledged` maps an entry to the answer it got. An entry that is acknowledged is never sent again.
+    """
+
+    def __init__(self, url: str, ledger: str, name: str) -> None:
+        self.client = SyncClient(url)
+        self.ledger, self.name = ledger, name
+        self.acknowledged: dict[str, dict[str, Any]] = {}
+        self.sent = 0
+        self.resent = 0
+
+    async def write(self, entries: int) -> None:
+        """Until `entries` of them are acknowledged, however many connections that takes."""
+        deadline = asyncio.get_running_loop().time() + PATIENCE_S
+        while len(self.acknowledged) < entries:
+            assert asyncio.get_running_loop().time() < deadline, (
+                f"{self.name}: only {len(self.acknowledged)} of {entries} acknowledged in {PATIENCE_S} s"
+            )
+            try:
+                await self._one_connection(entries)
+            except (OSError, ConnectionError):
+                await asyncio.sleep(0.05)
+            if self.client.error is not None:
+                raise self.client.error
+        await self.client.close()
+
+    async def _one_connection(self, entries: int) -> None:
+        client = self.client
+        await client.abort()
+        try:
+            await client.open()
+            await client.modify()
+        except Exception as error:
+            if client.error is not None:
+                raise
+            raise ConnectionError(str(error)) from error  # refused, or gone again while shaking hands
+        pending = [number for number in range(self.sent) if self._entry(number) not in self.acknowledged]
+        self.resent += len(pending)
+        try:
+            for number in pending:
+                await self._send(number)
+            while len(self.acknowledged) < entries:
+                while self.sent < entries and len(pending) < WINDOW:
+                    pending.append(self.sent)
+                    self.sent += 1
+                    await self._send(pending[-1])
+                await client.until(lambda: any(number in client.responses for number in pending))
+                for number in [number for number in pending if number in client.responses]:
+                    self._take(number, client.responses[number])
+                    pending.remove(number)
+        except (OSError, AssertionError, Exception) as error:
+            if client.error is not None:
+                raise client.error from None
+            for number in pending:
+                if number in client.responses:
+                    self._take(number, client.responses[number])
+            if client.closed is None and client._socket is not None and not isinstance(error, OSError):
+                raise
+            raise ConnectionError(str(error)) from error
+
+    def _entry(self, number: int) -> str:
+        return f"{self.name}/{number}"
+
+    async def _send(self, number: int) -> None:
+        await self.client.request(
+            "Mutation", "ledger:record", {"ledger": self.ledger, "entry": self._entry(number)}, request_id=number
+        )
+
+    def _take(self, number: int, answer: dict[str, Any]) -> None:
+        if answer["success"]:
+            self.acknowledged[self._entry(number)] = answer
+        else:
+            raise AssertionError(f"{self._entry(number)} failed: {answer}")
+
+
+def check_ledger(state: dict[str, Any], writers: list[Writer]) -> None:
+    """Every acknowledged entry is there exactly once, at the count its client was told; nothing is half there."""
+    entries = state["entries"]
+    assert len(set(entries)) == len(entries), f"twice: {sorted(e for e in set(entries) if entries.count(e) > 1)}"
+    assert state["count"] == len(entries)
+    assert [entry for entry, _ in state["twins"]] == entries
+    counts = dict(state["twins"])
+    assert list(counts.values()) == list(range(1, len(entries) + 1))
+    for writer in writers:
+        for entry, answer in writer.acknowledged.items():
+            assert entry in counts, f"acknowledged and lost: {entry}"
+            assert counts[entry] == answer["result"], f"{entry}: told {answer['result']}, stored {counts[entry]}"
+        mine = [entry for entry in entries if entry.startswith(f"{writer.name}/")]
+        assert mine == [f"{writer.name}/{number}" for number in range(len(mine))], "out of order"
+    unknown = set(entries) - {f"{writer.name}/{n}" for writer in writers for n in range(writer.sent)}
+    assert not unknown
