@@ -1,0 +1,136 @@
+"""Bytes ↔ Python objects, for one annotation or validator.
+
+Each direction has a fast way through msgspec and a tree way, which is the truth: whatever the fast way does not take is
+done again by the tree, which then gives the error its text.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Final
+
+import msgspec
+
+from reactor.errors import InvalidValue
+from reactor.schema.dumping import dump
+from reactor.schema.shapes import AnyShape, Guard, Shape, StructShape, UnionShape, ValidatorShape
+from reactor.schema.validators import Resolver, Validator
+from reactor.values import wire
+
+__all__ = ["Codec"]
+
+_encode_fast: Final = msgspec.json.Encoder(order="sorted").encode
+
+
+class Codec:
+    """Both directions for one `Shape`. Keeps no state, safe on all threads."""
+
+    __slots__ = ("_fast", "_guard", "shape", "validator")
+
+    def __init__(self, shape: Shape) -> None:
+        self.shape = shape
+        self.validator: Validator = shape.validator
+        self._fast: Any = None
+        self._guard: Guard | None = None
+        self._fast, self._guard = _decoder(shape)
+
+    def decode(self, raw: bytes, resolve: Resolver | None) -> Any:
+        """Wire bytes from outside → the Python object. Raises InvalidValue with path, expected and got."""
+        if self._fast is not None:
+            try:
+                obj = self._fast(raw)
+                if self._guard is None or self._guard(obj, resolve):
+                    return obj
+            except Exception:  # whatever it was, the tree finds it again and says it better
+                pass
+        value = wire.decode(raw)
+        self.validator.check(value, resolve)
+        return self.shape.load(value, resolve)
+
+    def encode(self, obj: Any, resolve: Resolver | None) -> bytes:
+        """A Python object → wire bytes, sorted and checked. Raises InvalidValue with path, expected and got."""
+        if self._fast is not None:
+            try:
+                raw = _encode_fast(obj)
+                back = self._fast(raw)
+                # msgspec writes dates, tuples or NaN as something else without asking: what comes back must be equal.
+                if back == obj and (self._guard is None or self._guard(back, resolve)):
+                    return raw
+            except Exception:
+                pass
+        return self.encode_value(self.dump(obj), resolve)
+
+    def encode_value(self, value: Any, resolve: Resolver | None) -> bytes:
+        """A value tree → wire bytes, sorted and checked."""
+        raw = wire.encode(value)
+        self.validator.check(value, resolve)
+        return raw
+
+    def read(self, raw: bytes) -> Any:
+        """Stored bytes, which were checked when they were written → a fresh Python object.
+
+        Raises InvalidValue when they don't fit after all (schema validation was off, or the class has changed).
+        """
+        if self._fast is not None:
+            try:
+                return self._fast(raw)
+            except msgspec.MsgspecError:
+                pass
+        value = wire.decode(raw)
+        if isinstance(self.shape, (ValidatorShape, AnyShape)):
+            return value
+        self.validator.check(value, None)
+        return self.shape.load(value, None)
+
+    def takes(self, raw: bytes, resolve: Resolver | None) -> bool:
+        """Whether the fast way takes the bytes: then they fit. False says nothing; the validator decides."""
+        if self._fast is None:
+            return False
+        try:
+            obj = self._fast(raw)
+            return self._guard is None or self._guard(obj, resolve)
+        except Exception:
+            return False
+
+    def load(self, value: Any, resolve: Resolver | None) -> Any:
+        """A value tree → the Python object, checked."""
+        self.validator.check(value, resolve)
+        return self.shape.load(value, resolve)
+
+    def dump(self, obj: Any) -> Any:
+        """A Python object → its value tree, not checked."""
+        try:
+            return dump(obj)
+        except RecursionError as error:
+            raise InvalidValue("Value is too nested (it may contain itself)", code="TooNestedError") from error
+
+
+def _decoder(shape: Shape) -> tuple[Any, Guard | None]:
+    """The msgspec decoder of a shape with the check that belongs to it; no decoder where msgspec can't."""
+    if isinstance(shape, UnionShape) and shape.fast is None:
+        return _union_decoder(shape)
+    if shape.fast is None:
+        return None, None
+    try:
+        return msgspec.json.Decoder(shape.fast).decode, shape.guard
+    except TypeError:
+        return None, None
+
+
+def _union_decoder(shape: UnionShape) -> tuple[Any, Guard | None]:
+    """For a union of structs that a string or boolean literal tells apart: read that first, then decode exactly."""
+    members = [member for member in shape.members if isinstance(member, StructShape) and member.fast is not None]
+    if shape.discriminator is None or len(members) != len(shape.members):
+        return None, None
+    name, choices = shape.discriminator
+    if any(not isinstance(value, (str, bool)) for _, value in choices):
+        return None, None  # whole numbers have two spellings; the tree reads both
+    decoders = {value: msgspec.json.Decoder(member.fast).decode for (_, value), member in choices.items()}
+    guards = {member.cls: member.guard for member in members if member.guard is not None}
+    probe_type = msgspec.defstruct("Probe", [("it", str | bool, msgspec.field(name=name))], frozen=True)
+    probe = msgspec.json.Decoder(probe_type).decode
+
+    def guard(obj: Any, resolve: Resolver | None) -> bool:
+        inner = guards.get(type(obj))
+        return inner is None or inner(obj, resolve)
+
+    return lambda raw: decoders[probe(raw).it](raw), guard if guards else None
