@@ -1,0 +1,244 @@
+"""Real servers: what they print, how they stop, who may share a data directory, what survives `kill -9`."""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+import stat
+import subprocess
+import sys
+import threading
+from collections.abc import Callable
+from pathlib import Path
+
+import httpx
+import pytest
+
+from tests.support.server import ADMIN_KEY, ReactorProcess, free_port
+from tests.support.sync_client import SyncClient
+
+pytestmark = pytest.mark.process
+Server = Callable[..., ReactorProcess]
+
+
+def test_dev_prints_where_it_is_and_what_a_front_end_needs(app: Path, server: Server) -> None:
+    running = server(app).start()
+    assert running.query("notes:word") == "first"
+    running.terminate()
+    log = running.log()
+    assert f"VITE_CONVEX_URL={running.url}" in log
+    assert ADMIN_KEY in log
+    assert f"http://127.0.0.1:{running.site_port}" in log
+    assert "3 functions in 1 module" in log
+    assert "ready in" in log
+
+
+@pytest.mark.parametrize("mode", ["dev", "serve"])
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_ends_it_cleanly(app: Path, server: Server, mode: str, number: int) -> None:
+    running = server(app, mode=mode).start()
+    running.mutation("notes:add", {"text": "kept"})
+    os.kill(running.pid, number)
+    assert running.wait_exit() == 0
+    assert "Traceback" not in running.log()
+    assert "stopped" in running.log()
+    assert not list(running.data.glob("*-wal")), "the last checkpoint was not made"
+    running.start()
+    assert running.query("notes:count") == 1
+
+
+async def test_stopping_closes_sockets_with_1012_so_that_clients_come_back(app: Path, server: Server) -> None:
+    running = server(app).start()
+    client = SyncClient(running.ws_url)
+    await client.open()
+    await client.subscribe("notes:count")
+    assert running.terminate() == 0
+    code, _ = await client.until_closed()
+    assert code == 1012
+    running.start()
+    await client.reopen()
+    await client.barrier()
+    await client.close()
+
+
+async def test_what_was_accepted_before_the_signal_is_committed(app: Path, server: Server) -> None:
+    running = server(app).start()
+    client = SyncClient(running.ws_url)
+    await client.open()
+    for number in range(200):
+        await client.request("Mutation", "notes:add", {"text": str(number)})
+    await client.response(0)
+    assert running.terminate() == 0
+    await client.until_closed()
+    answered = len(client.responses)
+    running.start()
+    count = running.query("notes:count")
+    assert answered <= count <= 200
+    assert "Traceback" not in running.log()
+
+
+def test_a_second_process_on_the_same_data_is_refused_by_name(app: Path, server: Server) -> None:
+    first = server(app).start()
+    second = server(app)
+    second.data = first.data
+    second.start(ready=False)
+    assert second.wait_exit() == 2
+    assert "is in use by another reactor" in second.log()
+    assert str(first.pid) in second.log()
+    assert "Traceback" not in second.log()
+    assert first.query("notes:word") == "first"
+
+
+@pytest.mark.parametrize("mode", ["dev", "serve"])
+def test_a_port_in_use_is_refused_with_what_to_do(app: Path, server: Server, mode: str) -> None:
+    running = server(app, mode=mode)
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", running.port))
+        taken.listen()
+        running.start(ready=False)
+        assert running.wait_exit() == 2
+    assert f"can't listen on 127.0.0.1 port {running.port}: something else already listens there" in running.log()
+    assert "--port" in running.log()
+
+
+def test_acknowledged_mutations_survive_kill_9(app: Path, server: Server) -> None:
+    running = server(app).start()
+    acknowledged = 0
+    stop = threading.Event()
+
+    def write() -> None:
+        nonlocal acknowledged
+        with httpx.Client(base_url=running.url, timeout=10) as http:
+            while not stop.is_set():
+                try:
+                    answer = http.post("/api/mutation", json={"path": "notes:add", "args": {"text": "x"}})
+                except httpx.TransportError:
+                    return
+                acknowledged += answer.json()["status"] == "success"
+                if acknowledged == 20:
+                    stop_soon.set()
+
+    stop_soon = threading.Event()
+    writer = threading.Thread(target=write)
+    writer.start()
+    assert stop_soon.wait(30)
+    running.kill()
+    stop.set()
+    writer.join()
+    running.start()
+    assert acknowledged <= running.query("notes:count") <= acknowledged + 1
+
+
+def test_serve_starts_again_when_its_process_is_killed(app: Path, server: Server) -> None:
+    running = server(app, mode="serve").start()
+    running.mutation("notes:add", {"text": "x"})
+    child = _child_of(running.pid)
+    os.kill(child, signal.SIGKILL)
+    # The listening sockets belong to the parent: the next request waits for the new server.
+    assert running.query("notes:count") == 1
+    assert _child_of(running.pid) != child
+    assert "SIGKILL; starting it again" in running.log()
+    assert running.terminate() == 0
+
+
+def test_a_killed_parent_takes_the_server_with_it(app: Path, server: Server) -> None:
+    running = server(app, mode="serve").start()
+    os.kill(running.pid, signal.SIGKILL)
+    running.wait_exit()
+    running.start()
+    assert running.query("notes:word") == "first"
+
+
+def test_serve_starts_again_when_a_c_call_never_gives_up_the_gil(app: Path, server: Server) -> None:
+    """Engine rule 20."""
+    (app / "functions" / "stuck.py").write_text(
+        "from reactor import ActionCtx, action\n\n\n@action\nasync def forever(ctx: ActionCtx) -> None:\n"
+        "    import ctypes\n\n    ctypes.PyDLL(None).sleep(1000)\n"
+    )
+    running = server(app, mode="serve", env={"REACTOR_HANG_AFTER_S": "2"}).start()
+    with pytest.raises(httpx.TransportError):
+        running.call("action", "stuck:forever")
+    assert running.query("notes:word") == "first"
+    assert "starting it again" in running.log()
+    assert 'stuck.py", line' in running.log(), "the stacks say where it hung"
+
+
+def test_without_a_given_admin_key_one_is_made_and_kept_to_the_owner(app: Path, tmp_path: Path) -> None:
+    def start() -> tuple[subprocess.Popen[bytes], str]:
+        port = free_port()
+        process = subprocess.Popen(
+            [sys.executable, "-m", "reactor.cli", "dev", str(app), f"--port={port}", "--site-port=0"],
+            stdout=subprocess.DEVNULL,
+            env={**os.environ, "REACTOR_ADMIN_KEY": ""},
+        )
+        return process, f"http://127.0.0.1:{port}"
+
+    keys = []
+    for _ in range(2):
+        process, url = start()
+        try:
+            with httpx.Client(transport=httpx.HTTPTransport(retries=20)) as http:
+                http.get(f"{url}/version")
+                path = app / ".reactor" / "admin_key"
+                keys.append(path.read_text().strip())
+                assert stat.S_IMODE(path.stat().st_mode) == 0o600
+                body = {"path": "notes:word", "args": {}}
+                told = {"Authorization": f"Convex {keys[-1]}"}
+                assert http.post(f"{url}/api/function", json=body, headers=told).json()["value"] == "first"
+                assert http.post(f"{url}/api/function", json=body).status_code == 403
+        finally:
+            process.terminate()
+            assert process.wait(30) == 0
+    assert keys[0] == keys[1]
+
+
+def test_the_site_port_says_that_there_are_no_http_actions(app: Path, server: Server) -> None:
+    running = server(app).start()
+    answer = httpx.get(f"http://127.0.0.1:{running.site_port}/hook")
+    assert answer.status_code == 404
+    assert answer.text == "This Convex deployment does not have HTTP actions enabled."
+
+
+def test_the_first_page_lists_the_functions_in_development_only(app: Path, server: Server) -> None:
+    html = {"Accept": "text/html,*/*"}
+    running = server(app).start()
+    page = httpx.get(f"{running.url}/", headers=html)
+    assert page.headers["content-type"].startswith("text/html")
+    assert "notes:word" in page.text
+    assert running.url in page.text
+    assert "running" in httpx.get(f"{running.url}/").text, "checklist 43: plain text for everybody else"
+    running.terminate()
+    production = server(app, mode="serve").start()
+    assert "notes:word" not in httpx.get(f"{production.url}/", headers=html).text
+
+
+def test_time_moves_only_when_told_with_a_manual_clock(conformance: Path, server: Server) -> None:
+    (conformance / "functions" / "clock.py").write_text(
+        "from reactor import QueryCtx, query\n\n\n@query\nasync def now(ctx: QueryCtx) -> float:\n    return ctx.now()\n"
+    )
+    running = server(conformance, options=("--manual-clock",)).start()
+    before = running.query("clock:now")
+    assert running.query("clock:now") == before
+    url = f"{running.url}/api/testing/advance_clock"
+    assert httpx.post(url, json={"advance_ms": 1}).status_code == 403
+    operator = {"Authorization": f"Convex {ADMIN_KEY}"}
+    for wrong in ({}, {"advance_ms": "1"}, {"advance_ms": -1}):
+        assert httpx.post(url, json=wrong, headers=operator).status_code == 400, wrong
+    assert httpx.post(url, json={"advance_ms": 3_600_000}, headers=operator).json() == {"now_ms": before + 3_600_000}
+    running.mutation("counters:increment", {"name": "x"})  # a commit: cached results of the time before are gone
+    assert running.query("clock:now") >= before + 3_600_000
+
+
+def test_without_a_manual_clock_nobody_moves_time(app: Path, server: Server) -> None:
+    running = server(app).start()
+    operator = {"Authorization": f"Convex {ADMIN_KEY}"}
+    answer = httpx.post(f"{running.url}/api/testing/advance_clock", json={"advance_ms": 1}, headers=operator)
+    assert answer.status_code == 404
+
+
+def _child_of(pid: int) -> int:
+    """The only child process of `pid` (Linux)."""
+    children = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
+    assert len(children) == 1, children
+    return int(children[0])
