@@ -246,38 +246,33 @@ class Committer:
             # SQLite rolled everything back (a full disk, an I/O error). Nothing was answered: the culprit gets its error,
             # the others run again, each in a transaction of its own.
             logger.warning("a mutation lost the whole batch's transaction: %r", lost.error)
-            done = [Done(lost.job, lost.error, None, 0)]
-            left = [job for job in jobs if job is not lost.job]
-            self._hand_over(done)
-            for job in left:
-                self._alone(writer, job)
+            self._hand_over([Done(lost.job, lost.error, None, 0)])
+            for job in jobs:
+                if job is not lost.job:
+                    self._batch(writer, [job])
             return
         except MissingTable as missing:
-            self._create_table(writer, missing.name)
+            try:
+                self._create_table(writer, missing.name)
+            except Exception as error:
+                self._give_up(jobs, error)
+                return
             with self._lanes.lock:
                 self._lanes.put_back(jobs)
             return
-        except BaseException as error:
-            self._hand_over([Done(job, error, None, 0) for job in jobs])
-            raise
+        except Exception as error:
+            self._give_up(jobs, error)
+            return
         if left:
             with self._lanes.lock:
                 self._lanes.put_back(left)
         self._hand_over(done)
 
-    def _alone(self, writer: Writer, job: WriteJob) -> None:
-        try:
-            done, _ = self._run_together(writer, [job])
-        except _TransactionLost as lost:
-            done = [Done(job, lost.error, None, 0)]
-        except MissingTable as missing:
-            self._create_table(writer, missing.name)
-            self._alone(writer, job)
-            return
-        except BaseException as error:
-            self._hand_over([Done(job, error, None, 0)])
-            raise
-        self._hand_over(done)
+    def _give_up(self, jobs: list[WriteJob], error: Exception) -> None:
+        """Nothing of these jobs is committed, or nobody knows: each gets the error. Raises it unless it may pass by itself."""
+        self._hand_over([Done(job, error, None, 0) for job in jobs])
+        if not isinstance(error, Unavailable):
+            raise error
 
     def _hand_over(self, done: list[Done]) -> None:
         self._loop.call_soon_threadsafe(self._published, done, self._store.catalogue)
