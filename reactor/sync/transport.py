@@ -8,6 +8,7 @@ implementation for all other applications.
 from __future__ import annotations
 
 import asyncio
+import socket
 from collections.abc import Callable, Iterable, Iterator, MutableMapping
 from typing import Any, cast
 
@@ -39,6 +40,11 @@ class SyncWebSocketProtocol(WebSocketsSansIOProtocol):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         super().connection_made(transport)
         self.transport.set_write_buffer_limits(high=HIGH_WATER_BYTES, low=0)
+        # Event loops do this only for sockets made with an explicit protocol number. Without it the transition that follows
+        # a response waits for the client's delayed acknowledgement, 40 ms.
+        sock = transport.get_extra_info("socket")
+        if sock is not None and sock.family in (socket.AF_INET, socket.AF_INET6):
+            sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         self.link.heard_at = monotonic()
 
     def data_received(self, data: bytes) -> None:
