@@ -151,7 +151,8 @@ class Writer(Reader, Protocol):
     def change_indexes(
         self, *, add: Sequence[IndexChange], drop: Sequence[IndexInfo], enable: Sequence[IndexInfo] = ()
     ) -> Catalogue:
-        """Add indexes (state `backfilling`, or `staged`), drop some, mark some `ready` under the name they are given with. Filling is the engine's work."""
+        """Drop indexes, add some (state `backfilling`, or `staged`), and finish some: they take the name they are given with
+        here, and become `ready` unless given as `staged`. Filling them is the engine's work."""
         ...
 
     def put_meta(self, key: str, value: bytes) -> None: ...
@@ -168,7 +169,10 @@ class Snapshot(Protocol):
     async def close(self) -> None: ...
 
     def interrupt(self, message: str = ...) -> None:
-        """Abort what runs on it, from any thread: that operation and every later one raises `SnapshotEnded`."""
+        """Abort what runs on it, from any thread: that operation and every later one raises `SnapshotEnded`.
+
+        It may just miss a statement that is about to start, so repeat it while a long job does not come back.
+        """
         ...
 
 

@@ -47,6 +47,7 @@ class Checkpointer:
         self._grew = threading.Event()
         self._stop = threading.Event()
         self._thread: threading.Thread | None = None
+        self._raw: sqlite3.Connection | None = None  # the thread's own
         # Two checkpoints at once: the second would only fail.
         self._one_at_a_time = threading.Lock()
         self._not_before = 0.0
@@ -54,6 +55,7 @@ class Checkpointer:
         self.passes = 0
 
     def start(self) -> None:
+        self._stop.clear()  # a store may be opened again
         self._thread = threading.Thread(target=self._run, name="reactor-checkpoint", daemon=True)
         self._thread.start()
 
@@ -77,25 +79,28 @@ class Checkpointer:
             self._grew.set()
 
     def _run(self) -> None:
-        raw = connect(self._path)
         try:
-            set_up_checkpointer(raw, self._synchronous)
             while True:
                 self._grew.wait()
                 if self._stop.is_set():
                     return
                 self._grew.clear()
-                if not self._passive(raw):
+                if not self._passive():
                     self._grew.set()  # readers hold some of it: try again although nobody may write
                 self._stop.wait(PASSIVE_EVERY_S)
         finally:
-            raw.close()
+            if self._raw is not None:
+                self._raw.close()
+                self._raw = None
 
-    def _passive(self, raw: sqlite3.Connection) -> bool:
+    def _passive(self) -> bool:
         """Move what can be moved into the database file; True when that was all."""
         try:
+            if self._raw is None:
+                self._raw = connect(self._path)
+                set_up_checkpointer(self._raw, self._synchronous)
             with self._one_at_a_time:
-                _, frames, moved = raw.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchone()
+                _, frames, moved = self._raw.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchone()
         except sqlite3.Error as error:
             # A full disk, mostly: the WAL keeps everything, so nothing is lost, and the next try may do better.
             _log.error("a checkpoint failed: %s", error)

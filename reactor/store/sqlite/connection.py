@@ -28,9 +28,10 @@ _PINNED: Final = "0.22.1"
 
 def connect(path: Path) -> sqlite3.Connection:
     """Open a plain connection: no transactions of Python's own making, usable from any one thread at a time."""
+    # The timeout: whoever closes a connection keeps new ones out for an instant.
     # check_same_thread is off because snapshots on several connections are opened by one thread, to share a timestamp.
     return sqlite3.connect(
-        path, timeout=0, isolation_level=None, cached_statements=STATEMENT_CACHE, check_same_thread=False
+        path, timeout=1.0, isolation_level=None, cached_statements=STATEMENT_CACHE, check_same_thread=False
     )
 
 

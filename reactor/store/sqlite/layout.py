@@ -64,6 +64,8 @@ def set_up_writer(raw: sqlite3.Connection, directory: Path, synchronous: Synchro
     # With one writer nobody is ever in its way: BUSY is an alarm, not something to wait for.
     raw.execute("PRAGMA busy_timeout = 0")
     raw.execute("PRAGMA cache_size = -32768")  # KiB
+    # Some builds overwrite what is freed: each deleted page then goes through the WAL once more.
+    raw.execute("PRAGMA secure_delete = FAST")
     if is_new:
         raw.execute("BEGIN IMMEDIATE")
         for statement in _DDL:
@@ -79,7 +81,6 @@ def set_up_reader(raw: sqlite3.Connection) -> None:
     """Set up a connection that can't write."""
     _common(raw)
     raw.execute("PRAGMA query_only = ON")
-    raw.execute("PRAGMA busy_timeout = 1000")  # only met while SQLite rebuilds the WAL's index
     raw.execute("PRAGMA cache_size = -16384")
 
 
@@ -87,4 +88,3 @@ def set_up_checkpointer(raw: sqlite3.Connection, synchronous: Synchronous) -> No
     """Set up the connection that only ever checkpoints; `synchronous` decides whether it waits for the disk."""
     _common(raw)
     raw.execute(f"PRAGMA synchronous = {synchronous}")
-    raw.execute("PRAGMA busy_timeout = 0")

@@ -113,11 +113,13 @@ class SnapshotReader(SqliteReader):
             self._gate.leave(self)
 
     def end(self, message: str) -> None:
-        """Make every operation from now on fail with `SnapshotEnded`; callable from any thread."""
+        """Make every operation from now on fail with `SnapshotEnded`; callable from any thread.
+
+        An interrupt that comes in the instant before a statement starts does not stop that one: call it again.
+        """
         with self._lock:
-            if self._stopped is not None:
-                return
-            self._stopped = message  # also before it has begun: then `run` will see it
+            if self._stopped is None:
+                self._stopped = message  # also before it has begun: then `run` will see it
             if self._busy:
                 self._raw.interrupt()
             else:

@@ -95,7 +95,8 @@ def change_indexes(
         state = "staged" if change.staged else "backfilling"
         raw.execute(statements.create_index(_add_index(raw, table.number, change.name, change.fields, state)))
     for index in enable:
-        raw.execute("UPDATE indexes SET state = 'ready', name = ? WHERE number = ?", (index.name, index.number))
+        state = "staged" if index.state == "staged" else "ready"
+        raw.execute("UPDATE indexes SET state = ?, name = ? WHERE number = ?", (state, index.name, index.number))
     if add or drop or enable:
         _raise_version(raw)
     return load(raw)

@@ -1,0 +1,217 @@
+"""Who may touch the files, and what is in them: engine rules 1 and 2."""
+
+from __future__ import annotations
+
+import ast
+import sqlite3
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import reactor
+from reactor.clock import ManualClock
+from reactor.errors import StoreError, Unavailable
+from reactor.store.lock import LOCK_FILE, DirectoryLock
+from reactor.store.protocol import LogRow, Writer
+from reactor.store.sqlite.connection import STATEMENT_CACHE
+from reactor.store.sqlite.layout import DATA_FILE, FORMAT
+from reactor.store.sqlite.store import SqliteStore
+
+T0 = 1_700_000_000_000_000_000
+
+
+async def test_the_writer_is_set_up_as_decided(tmp_path: Path, clock: ManualClock) -> None:
+    """engine rule 2"""
+    store = SqliteStore(tmp_path, clock=clock)
+    await store.open()
+    try:
+
+        def pragmas(anyone: object) -> dict[str, object]:
+            raw = anyone._raw  # pyright: ignore[reportAttributeAccessIssue]
+            names = ("journal_mode", "synchronous", "busy_timeout", "wal_autocheckpoint", "query_only", "locking_mode")
+            found = {name: raw.execute(f"PRAGMA {name}").fetchone()[0] for name in names}
+            return found | {"isolation_level": raw.isolation_level}
+
+        assert await store.write(pragmas) == {
+            "journal_mode": "wal",
+            "synchronous": 2,
+            "busy_timeout": 0,
+            "wal_autocheckpoint": 0,
+            "query_only": 0,
+            "locking_mode": "normal",
+            "isolation_level": None,
+        }
+        reader = await store.read(pragmas)
+        assert (reader["query_only"], reader["wal_autocheckpoint"], reader["isolation_level"]) == (1, 0, None)
+        assert STATEMENT_CACHE >= 1000
+    finally:
+        await store.close()
+
+
+@pytest.mark.parametrize(("name", "value"), [("FULL", 2), ("NORMAL", 1), ("OFF", 0)])
+async def test_synchronous_is_a_choice(tmp_path: Path, clock: ManualClock, name: str, value: int) -> None:
+    store = SqliteStore(tmp_path, clock=clock, synchronous=name)  # pyright: ignore[reportArgumentType]
+    await store.open()
+    got = await store.write(lambda w: w._raw.execute("PRAGMA synchronous").fetchone()[0])  # pyright: ignore[reportAttributeAccessIssue]
+    await store.close()
+    assert got == value
+
+
+async def test_a_file_of_a_newer_format_is_refused_and_left_alone(tmp_path: Path, clock: ManualClock) -> None:
+    store = SqliteStore(tmp_path, clock=clock)
+    await store.open()
+    await store.close()
+    raw = sqlite3.connect(tmp_path / DATA_FILE, isolation_level=None)
+    assert raw.execute("PRAGMA user_version").fetchone()[0] == FORMAT
+    raw.execute(f"PRAGMA user_version = {FORMAT + 1}")
+    raw.close()
+    before = (tmp_path / DATA_FILE).read_bytes()
+    with pytest.raises(StoreError, match=rf"newer reactor \(format {FORMAT + 1}; this one knows up to {FORMAT}\)"):
+        await SqliteStore(tmp_path, clock=clock).open()
+    assert (tmp_path / DATA_FILE).read_bytes() == before
+
+
+async def test_somebody_elses_database_is_refused_and_left_alone(tmp_path: Path, clock: ManualClock) -> None:
+    raw = sqlite3.connect(tmp_path / DATA_FILE, isolation_level=None)
+    raw.execute("CREATE TABLE mine (x)")
+    raw.close()
+    before = (tmp_path / DATA_FILE).read_bytes()
+    with pytest.raises(StoreError, match="not a reactor database"):
+        await SqliteStore(tmp_path, clock=clock).open()
+    assert (tmp_path / DATA_FILE).read_bytes() == before
+
+
+OPENER = """
+import asyncio, sys
+from pathlib import Path
+from reactor.clock import SystemClock
+from reactor.errors import Unavailable
+from reactor.store.sqlite.store import SqliteStore
+
+async def main():
+    try:
+        await SqliteStore(Path(sys.argv[1]), clock=SystemClock()).open()
+    except Unavailable as error:
+        print(error)
+
+asyncio.run(main())
+"""
+
+
+async def test_a_second_process_is_told_who_holds_the_directory(tmp_path: Path, clock: ManualClock) -> None:
+    """engine rule 1"""
+    store = SqliteStore(tmp_path, clock=clock)
+    await store.open()
+    try:
+        done = subprocess.run(
+            [sys.executable, "-c", OPENER, str(tmp_path)], capture_output=True, text=True, timeout=60, check=True
+        )
+        assert str(tmp_path) in done.stdout
+        assert "in use by another reactor (process " in done.stdout
+        assert "Stop that one first" in done.stdout
+        with pytest.raises(Unavailable):  # a second store in this process, too
+            await SqliteStore(tmp_path, clock=clock).open()
+    finally:
+        await store.close()
+    again = SqliteStore(tmp_path, clock=clock)
+    await again.open()
+    await again.close()
+
+
+HOLDER = """
+import sys
+from pathlib import Path
+from reactor.store.lock import DirectoryLock
+DirectoryLock(Path(sys.argv[1])).acquire()
+print("held", flush=True)
+sys.stdin.read()
+"""
+
+
+def test_the_lock_dies_with_its_process(tmp_path: Path) -> None:
+    """engine rule 1: held for life, and given back by kill -9."""
+    holder = subprocess.Popen(
+        [sys.executable, "-c", HOLDER, str(tmp_path)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    )
+    try:
+        assert holder.stdout is not None
+        assert holder.stdout.readline() == "held\n"
+        with pytest.raises(Unavailable, match=f"process {holder.pid}"):
+            DirectoryLock(tmp_path).acquire()
+    finally:
+        holder.kill()
+        holder.communicate()
+    lock = DirectoryLock(tmp_path)
+    lock.acquire()
+    lock.release()
+    assert (tmp_path / LOCK_FILE).exists()
+
+
+def test_no_code_opens_the_database_files_except_through_sqlite() -> None:
+    """engine rule 1: closing any descriptor of such a file drops the locks that SQLite holds on it.
+
+    Within the store only these calls open files at all, and each is on another file: the lock's `os.open`.
+    Elsewhere nobody knows the file's name.
+    """
+    root = Path(reactor.__file__).parent
+    openers = {"open", "read_bytes", "read_text", "write_bytes", "write_text", "copy", "copyfile", "copy2", "copytree"}
+    found: set[tuple[str, str]] = set()
+    for path in root.rglob("*.py"):
+        text = path.read_text()
+        module = path.relative_to(root).as_posix()
+        if not module.startswith("store/sqlite/"):
+            assert "data.sqlite3" not in text.replace("`data.sqlite3`", ""), module
+            assert "import sqlite3" not in text, module
+        if not module.startswith("store/"):
+            continue
+        for node in ast.walk(ast.parse(text)):
+            if isinstance(node, ast.Call):
+                called = node.func
+                name = called.id if isinstance(called, ast.Name) else getattr(called, "attr", "")
+                if name in openers:
+                    found.add((module, ast.unparse(called)))
+    assert {call for call in found if call[0] == "store/lock.py" or call[0].startswith("store/sqlite/")} == {
+        ("store/lock.py", "os.open"),
+        ("store/sqlite/store.py", "ThreadConnection.open"),
+        ("store/sqlite/store.py", "self._pool.open"),
+    }
+
+
+async def test_another_process_that_only_reads_loses_nothing_of_ours(tmp_path: Path, clock: ManualClock) -> None:
+    """engine rule 1, the case it is about: with every lock in place, a visitor that opens, reads and closes the
+    database while the server runs leaves the WAL alone, and what is acknowledged afterwards is there at the next start.
+    """
+    visitor = (
+        "import sqlite3, sys; c = sqlite3.connect(sys.argv[1]); "
+        "print(c.execute('SELECT count(*) FROM log').fetchone()[0]); c.close()"
+    )
+    store = SqliteStore(tmp_path, clock=clock)
+    await store.open()
+
+    def put(writer: Writer) -> None:
+        writer.begin()
+        writer.append_log(LogRow(max(writer.ts + 1, T0), 1, b""))
+        writer.commit()
+
+    try:
+        for n in range(1, 4):
+            await store.write(put)
+            assert store.wal_bytes() > 0
+            done = subprocess.run(
+                [sys.executable, "-c", visitor, str(tmp_path / DATA_FILE)], capture_output=True, text=True, check=True
+            )
+            assert int(done.stdout) == n
+            assert (tmp_path / (DATA_FILE + "-wal")).exists()
+        await store.write(put)
+        # What a crash would find: the files as they are now.
+        counted = subprocess.run(
+            [sys.executable, "-c", visitor, str(tmp_path / DATA_FILE)], capture_output=True, text=True, check=True
+        )
+        assert int(counted.stdout) == 4
+    finally:
+        await store.close()
+    await store.open()
+    assert await store.read(lambda r: len(r.log_after(0, 10))) == 4
+    await store.close()
