@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
+from typing import Any
+
 import pytest
 
 from tests.support.driver import Driver, RemoteError
@@ -9,6 +12,13 @@ from tests.support.proxy import BreakingProxy
 from tests.support.server import ADMIN_KEY, ReactorProcess
 
 pytestmark = pytest.mark.process
+
+
+async def _next_but(pypi: Driver, waiting: asyncio.Future[Any], old: Any) -> Any:
+    """The next value but the old one, which this client tells again after each reconnect."""
+    while (value := await pypi.answer(waiting)) == old:
+        waiting = pypi.send("next", sub="s")
+    return value
 
 
 async def test_it_subscribes_mutates_and_sees_what_others_write(
@@ -94,7 +104,7 @@ async def test_it_survives_five_aborted_connections(
         waiting = pypi.send("next", sub="s")
         proxy.cut()
         server.mutation("messages:send", {"channel": channel, "body": "x"})
-        assert await pypi.answer(waiting) == number
+        assert await _next_but(pypi, waiting, number - 1) == number
         assert await pypi.call("mutation", name="c", path="messages:onlyReads", args={"channel": channel}) == number
 
 
@@ -111,7 +121,7 @@ async def test_it_comes_back_after_a_restart(own_server: ReactorProcess, pypi: D
             own_server.kill()
         own_server.start()
         own_server.mutation("messages:send", {"channel": channel, "body": "x"})
-        assert await pypi.answer(waiting) == number
+        assert await _next_but(pypi, waiting, number - 1) == number
 
 
 async def test_a_12_mb_result_arrives_whole(server: ReactorProcess, pypi: Driver) -> None:

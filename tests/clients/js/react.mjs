@@ -41,7 +41,9 @@ const handles = new Map(); // what a component lets the test press
 
 function useTold(root, state) {
   const text = JSON.stringify(state);
-  React.useLayoutEffect(() => tell({ event: "render", root, state: JSON.parse(text) }), [text]);
+  React.useLayoutEffect(() => {
+    tell({ event: "render", root, state: JSON.parse(text) });
+  }, [text]);
 }
 
 // A list of strings, and a button that appends one optimistically.
