@@ -6,14 +6,10 @@ class for the first time also seals it: its annotations become what msgspec's de
 
 from __future__ import annotations
 
-import datetime
-import decimal
 import enum
 import types
 import typing
-import uuid
 from collections.abc import Callable, Mapping
-from dataclasses import is_dataclass
 from typing import Annotated, Any, Final, Literal, TypeVar, get_args, get_origin
 
 import msgspec
@@ -21,8 +17,10 @@ import typing_extensions
 from msgspec import UNSET, UnsetType
 
 from reactor.errors import SchemaError
+from reactor.schema.generics import substitute, type_parameters
 from reactor.schema.hints import Scope, UnresolvedName, evaluate, own_hints, scope_of_class
-from reactor.schema.ids import Id, IdMarker, WithoutSystemFields
+from reactor.schema.ids import IdMarker, WithoutSystemFields
+from reactor.schema.refusals import refused, type_name
 from reactor.schema.shapes import (
     AnyShape,
     BooleanShape,
@@ -69,18 +67,6 @@ _SIMPLE: Final[dict[Any, type[Shape]]] = {
     Int64: Int64Shape,
 }
 
-_INSTEAD: Final[tuple[tuple[type, str], ...]] = (
-    (datetime.datetime, "write `float`: milliseconds since the epoch, `moment.timestamp() * 1000`"),
-    (datetime.date, 'write `str`, as in "2026-01-31" (`day.isoformat()`)'),
-    (datetime.time, 'write `str`, as in "18:30" (`moment.isoformat()`)'),
-    (datetime.timedelta, "write `float`: `delta.total_seconds()`"),
-    (uuid.UUID, "write `str`: `str(uuid)`"),
-    (decimal.Decimal, "write `str` for exact amounts, or `int` for cents"),
-    (bytearray, "write `bytes`"),
-    (memoryview, "write `bytes`"),
-    (complex, "write a `reactor.Struct` with two floats"),
-)
-
 
 class TypeReader:
     """Reads annotations for one schema. `names` are classes that string annotations may name without importing them."""
@@ -121,9 +107,9 @@ class TypeReader:
             return self._union(get_args(hint), scope)
         if origin in (Literal, typing_extensions.Literal):
             return self._literal(get_args(hint), scope)
-        if origin is list:
+        if origin is list and get_args(hint):
             return ListShape(self.shape(get_args(hint)[0], scope))
-        if origin is dict:
+        if origin is dict and get_args(hint):
             return self._record(get_args(hint), scope)
         if isinstance(hint, type) and origin is None:
             return self._class(hint, scope)
@@ -132,9 +118,9 @@ class TypeReader:
         if hasattr(hint, "__supertype__"):  # NewType
             return self.shape(hint.__supertype__, scope)
         if hasattr(hint, "__value__"):  # type X = …
-            value = hint.__value__ if origin is None else origin.__value__[get_args(hint)]
+            value = hint.__value__ if origin is None else typing.cast("Any", origin).__value__[get_args(hint)]
             return self.shape(value, scope)
-        raise _refused(hint, scope)
+        raise refused(hint, scope)
 
     # --- one kind each ---------------------------------------------------------------------------------------------
 
@@ -146,7 +132,9 @@ class TypeReader:
             if isinstance(mark, WithoutSystemFields):
                 return self._fields_of(inner, scope)
             if isinstance(mark, msgspec.Meta):
-                raise SchemaError(f"{scope.where}: msgspec.Meta constraints are not checked here; check in the function.")
+                raise SchemaError(
+                    f"{scope.where}: msgspec.Meta constraints are not checked here; check in the function."
+                )
             if isinstance(mark, Validator):
                 return ValidatorShape(mark)
         return self.shape(inner, scope)
@@ -155,7 +143,7 @@ class TypeReader:
         if get_origin(inner) in (typing.Union, types.UnionType):
             return UnionShape([self._fields_of(member, scope) for member in get_args(inner)])
         if not (isinstance(inner, type) and issubclass(inner, Document)):
-            raise SchemaError(f"{scope.where}: Fields[…] takes a Document class, not {_name(inner)}.")
+            raise SchemaError(f"{scope.where}: Fields[…] takes a Document class, not {type_name(inner)}.")
         return self._struct(inner, (), scope, False)
 
     def _id_table(self, target: Any, scope: Scope) -> str:
@@ -166,18 +154,20 @@ class TypeReader:
         else:
             found = target
         if isinstance(found, TypeVar):
-            raise SchemaError(f"{scope.where}: Id[{found.__name__}] does not say of which table; name a Document class.")
+            raise SchemaError(
+                f"{scope.where}: Id[{found.__name__}] does not say of which table; name a Document class."
+            )
         if get_origin(found) in (typing.Union, types.UnionType):
             tables = {self._table_of(member) for member in get_args(found)}
             table = tables.pop() if len(tables) == 1 else None
         else:
             if not (isinstance(found, type) and issubclass(found, Document)):
-                raise SchemaError(f"{scope.where}: Id[…] takes a Document class, not {_name(found)}.")
+                raise SchemaError(f"{scope.where}: Id[…] takes a Document class, not {type_name(found)}.")
             table = self._table_of(found)
         if table is None:
             raise SchemaError(
-                f"{scope.where}: Id[{_name(found)}]: no table of this schema has the class {_name(found)}; "
-                f"add it to define_schema(…) with define_table({_name(found)}).",
+                f"{scope.where}: Id[{type_name(found)}]: no table of this schema has the class {type_name(found)}; "
+                f"add it to define_schema(…) with define_table({type_name(found)}).",
                 code="UnknownTable",
             )
         return table
@@ -190,7 +180,9 @@ class TypeReader:
 
     def _union(self, members: tuple[Any, ...], scope: Scope) -> Shape:
         if UnsetType in members:
-            raise SchemaError(f"{scope.where}: a field that may be UNSET needs the default UNSET: `… | UnsetType = UNSET`.")
+            raise SchemaError(
+                f"{scope.where}: a field that may be UNSET needs the default UNSET: `… | UnsetType = UNSET`."
+            )
         kept = [member for member in members if member not in (int, float)] if {int, float} <= set(members) else members
         shapes = [self.shape(member, scope) for member in kept]
         if len(kept) != len(members):
@@ -205,9 +197,13 @@ class TypeReader:
         for choice in some:
             if isinstance(choice, enum.Enum):
                 if not isinstance(choice, str):
-                    raise SchemaError(f"{scope.where}: {choice!r} in a Literal: only strings, numbers and booleans can be.")
+                    raise SchemaError(
+                        f"{scope.where}: {choice!r} in a Literal: only strings, numbers and booleans can be."
+                    )
             elif type(choice) not in (str, bool, int, float, Int64):
-                raise SchemaError(f"{scope.where}: Literal[{choice!r}]: only strings, numbers and booleans can be literals.")
+                raise SchemaError(
+                    f"{scope.where}: Literal[{choice!r}]: only strings, numbers and booleans can be literals."
+                )
         if not some:
             return NullShape()
         return UnionShape([literal_shape(some), NullShape()]) if none else literal_shape(some)
@@ -218,7 +214,7 @@ class TypeReader:
             shape = RecordShape(key, value)
         except SchemaError as error:
             raise SchemaError(
-                f"{scope.where}: the keys of a dict are `str`, `Id[T]` or string literals, not {_name(arguments[0])}.",
+                f"{scope.where}: the keys of a dict are `str`, `Id[T]` or string literals, not {type_name(arguments[0])}.",
                 code=error.code,
             ) from error
         if not (isinstance(key, (StringShape, IdShape)) or (isinstance(key, LiteralShape) and _plain_strings(key))):
@@ -232,11 +228,13 @@ class TypeReader:
             return self._enum(cls, scope)
         if typing_extensions.is_typeddict(cls):
             return self._typed_dict(cls, scope)
-        raise _refused(cls, scope)
+        raise refused(cls, scope)
 
     def _enum(self, cls: type[enum.Enum], scope: Scope) -> Shape:
         if not issubclass(cls, str):
-            raise SchemaError(f"{scope.where}: {cls.__name__} is not an enum of strings; write `class {cls.__name__}(StrEnum)`.")
+            raise SchemaError(
+                f"{scope.where}: {cls.__name__} is not an enum of strings; write `class {cls.__name__}(StrEnum)`."
+            )
         if not len(cls):
             raise SchemaError(f"{scope.where}: {cls.__name__} has no members.")
         return LiteralShape([(member, str(member.value)) for member in cls], cls)
@@ -284,34 +282,36 @@ class TypeReader:
             open_fields = self._fields(cls, {})
             fields = open_fields
             if getattr(cls, "__parameters__", ()):
-                fields = self._fields(cls, _parameters(cls, arguments))
+                fields = self._fields(cls, type_parameters(cls, arguments))
         finally:
             self._reading.pop()
         self._seal(cls, open_fields)
-        fast = all(f.shape.fast is not None for f in open_fields)
-        shape = self._finish(cls, arguments, fields, fast, is_document, system_fields, scope)
+        fast = self._fast_type(cls, arguments, [*open_fields, *fields], scope)
+        shape = self._finish(cls, fields, fast, is_document, system_fields, scope)
         self._structs[key] = shape
         return shape
+
+    def _fast_type(self, cls: type[Struct], arguments: tuple[Any, ...], fields: list[FieldShape], scope: Scope) -> Any:
+        if any(f.shape.fast is None for f in fields):
+            return None
+        if not getattr(cls, "__parameters__", ()):
+            return cls
+        parts = tuple(self.shape(argument, scope).fast for argument in arguments)
+        return None if not parts or None in parts else cls[parts]  # pyright: ignore
 
     def _finish(
         self,
         cls: type[Struct],
-        arguments: tuple[Any, ...],
         fields: list[FieldShape],
-        fast: bool,
+        fast: Any,
         is_document: bool,
         system_fields: bool,
         scope: Scope,
     ) -> StructShape:
-        if any(f.shape.fast is None for f in fields):
-            fast = False
-        if isinstance(cls, type) and getattr(cls, "__parameters__", ()):
-            fast = fast and bool(arguments)
         if not is_document:
-            target: Any = cls[arguments] if arguments else cls  # pyright: ignore
-            return StructShape(cls, fields, fast=target if fast else None, guard=fields_guard(fields))
+            return StructShape(cls, fields, fast=fast, guard=fields_guard(fields))
         if not system_fields:
-            return StructShape(cls, fields, fast=cls if fast else None, guard=fields_guard(fields, absent="_id"))
+            return StructShape(cls, fields, fast=fast, guard=fields_guard(fields, absent="_id"))
         table = self._table_of(cls)
         if table is None:
             raise SchemaError(
@@ -325,7 +325,7 @@ class TypeReader:
         ]
         whole = [*system, *fields]
         guard = fields_guard(whole, present="_creation_time")
-        return StructShape(cls, whole, fast=cls if fast else None, guard=_with_id(guard))
+        return StructShape(cls, whole, fast=fast, guard=_with_id(guard))
 
     def _fields(self, cls: type[Struct], parameters: Mapping[type, Mapping[Any, Any]]) -> list[FieldShape]:
         """All fields but the system ones, with type parameters replaced by `parameters` of the class they come from."""
@@ -338,9 +338,10 @@ class TypeReader:
             if f.name in SYSTEM_FIELDS:
                 continue
             base, raw = sources[f.name]
-            scope = scope_of_class(base).at(f"{base.__qualname__}.{f.name}")
+            scope = scope_of_class(base)
+            scope = scope.at(base._reactor_place.format(base.__qualname__, f.name))
             hint = evaluate(raw, scope, self._names)
-            hint = _substitute(hint, parameters.get(base, {}))
+            hint = substitute(hint, parameters.get(base, {}))
             shapes.append(FieldShape(f, self._field_shape(f, hint, scope)))
         return shapes
 
@@ -357,7 +358,9 @@ class TypeReader:
         by_name = {f.field.name: f for f in fields}
         hints = dict(own_hints(cls))
         cls._reactor_hints = hints  # pyright: ignore
-        cls.__annotations__ = {name: _sealed(by_name[name]) if name in by_name else hint for name, hint in hints.items()}
+        cls.__annotations__ = {
+            name: _sealed(by_name[name]) if name in by_name else hint for name, hint in hints.items()
+        }
 
     def _field_shape(self, f: Field, hint: Any, scope: Scope) -> Shape:
         if get_origin(hint) in (typing.Union, types.UnionType):
@@ -386,34 +389,6 @@ def _sealed(f: FieldShape) -> Any:
     return with_unset(fast) if f.field.absent == "unset" else fast
 
 
-def _parameters(cls: type, arguments: tuple[Any, ...]) -> dict[type, dict[Any, Any]]:
-    """For each generic class below `cls[arguments]`: its type parameters → what they stand for."""
-    found: dict[type, dict[Any, Any]] = {}
-
-    def visit(target: type, given: Mapping[Any, Any]) -> None:
-        found[target] = dict(given)
-        for base in getattr(target, "__orig_bases__", ()):
-            origin = get_origin(base)
-            if isinstance(origin, type) and issubclass(origin, Struct):
-                values = [_substitute(argument, given) for argument in get_args(base)]
-                visit(origin, dict(zip(origin.__parameters__, values, strict=False)))  # pyright: ignore
-
-    own = getattr(cls, "__parameters__", ())
-    visit(cls, dict(zip(own, arguments, strict=False)) if arguments else dict.fromkeys(own, Any))
-    return found
-
-
-def _substitute(hint: Any, given: Mapping[Any, Any]) -> Any:
-    if not given:
-        return hint
-    if isinstance(hint, TypeVar):
-        return given.get(hint, hint)
-    parameters = getattr(hint, "__parameters__", ())
-    if not parameters or isinstance(hint, type):
-        return hint
-    return hint[tuple(given.get(parameter, parameter) for parameter in parameters)]
-
-
 def _typed_dict_hints(cls: type) -> dict[str, Any]:
     return typing_extensions.get_annotations(cls) if cls.__bases__ == (dict,) else dict(cls.__annotations__)
 
@@ -428,42 +403,3 @@ def _hashable(hint: Any) -> bool:
     except TypeError:
         return False
     return True
-
-
-def _name(hint: Any) -> str:
-    return hint.__name__ if isinstance(hint, type) else str(hint).removeprefix("typing.")
-
-
-def _refused(hint: Any, scope: Scope) -> SchemaError:
-    return SchemaError(f"{scope.where}: {_name(hint)} can't be used here; {_instead(hint)}.", code="UnsupportedAnnotation")
-
-
-def _instead(hint: Any) -> str:
-    origin = get_origin(hint) or hint
-    if origin in (list, typing.List):  # noqa: UP006
-        return "say of what: `list[str]`, or `list[Any]`"
-    if origin in (dict, typing.Dict):  # noqa: UP006
-        return "say of what: `dict[str, float]`, or `dict[str, Any]`"
-    if origin is Id:
-        return "say of which table: `Id[Project]`"
-    if origin is object:
-        return "write `Any`"
-    if isinstance(origin, type):
-        for base, advice in _INSTEAD:
-            if issubclass(origin, base):
-                return advice
-        if issubclass(origin, tuple):
-            if hasattr(origin, "_fields"):
-                return "write a `reactor.Struct` with these fields"
-            return "write `list[T]`, or a `reactor.Struct` when the places have meanings"
-        if issubclass(origin, (set, frozenset)) or origin.__module__ in ("collections.abc", "collections"):
-            kind = "dict[str, T]" if "Mapping" in origin.__name__ or issubclass(origin, dict) else "list[T]"
-            return f"write `{kind}`"
-        if is_dataclass(origin) or hasattr(origin, "model_fields") or issubclass(origin, msgspec.Struct):
-            return f"write it as `class {origin.__name__}(reactor.Struct)` with the same fields"
-    if origin is UnsetType:
-        return "write `T | UnsetType = UNSET`"
-    return (
-        "write str, bool, int, float, Int64, bytes, None, list[T], dict[str, T], Literal, StrEnum, a Struct, a TypedDict, "
-        "Id[T], a union of them, or Any"
-    )

@@ -10,7 +10,6 @@ from typing import Any, Final
 
 import msgspec
 
-from reactor.errors import InvalidValue
 from reactor.schema.dumping import dump
 from reactor.schema.shapes import AnyShape, Guard, Shape, StructShape, UnionShape, ValidatorShape
 from reactor.schema.validators import Resolver, Validator
@@ -73,7 +72,7 @@ class Codec:
         if self._fast is not None:
             try:
                 return self._fast(raw)
-            except msgspec.MsgspecError:
+            except Exception:
                 pass
         value = wire.decode(raw)
         if isinstance(self.shape, (ValidatorShape, AnyShape)):
@@ -98,10 +97,7 @@ class Codec:
 
     def dump(self, obj: Any) -> Any:
         """A Python object → its value tree, not checked."""
-        try:
-            return dump(obj)
-        except RecursionError as error:
-            raise InvalidValue("Value is too nested (it may contain itself)", code="TooNestedError") from error
+        return dump(obj)
 
 
 def _decoder(shape: Shape) -> tuple[Any, Guard | None]:
@@ -127,7 +123,7 @@ def _union_decoder(shape: UnionShape) -> tuple[Any, Guard | None]:
     decoders = {value: msgspec.json.Decoder(member.fast).decode for (_, value), member in choices.items()}
     guards = {member.cls: member.guard for member in members if member.guard is not None}
     probe_type = msgspec.defstruct("Probe", [("it", str | bool, msgspec.field(name=name))], frozen=True)
-    probe = msgspec.json.Decoder(probe_type).decode
+    probe: Any = msgspec.json.Decoder(probe_type).decode
 
     def guard(obj: Any, resolve: Resolver | None) -> bool:
         inner = guards.get(type(obj))

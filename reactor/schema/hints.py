@@ -102,7 +102,7 @@ def own_hints(cls: type) -> Mapping[str, Any]:
         except NameError:
             # Names of the defining function's later lines, or a module half loaded: let `evaluate` report it.
             return annotationlib.get_annotations(cls, format=annotationlib.Format.FORWARDREF)
-    return cls.__dict__.get("__annotations__", {})
+    return inspect.get_annotations(cls)
 
 
 def signature_hints(function: Callable[..., Any]) -> tuple[inspect.Signature, Scope]:

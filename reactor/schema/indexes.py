@@ -118,7 +118,8 @@ def _check_not_system(name: str, table: str, index: str) -> None:
     where = f'In table "{table}" index "{index}"'
     if name == "_id":
         raise SchemaError(
-            f"{where}: `_id` can't be a field of an index: every index ends in it. Use `by_id`.", code="IndexFieldsContainId"
+            f"{where}: `_id` can't be a field of an index: every index ends in it. Use `by_id`.",
+            code="IndexFieldsContainId",
         )
     if name == "_creationTime":
         raise SchemaError(

@@ -200,7 +200,9 @@ class RecordShape(Shape):
 
         def guard(record: dict[str, Any], resolve: Resolver | None) -> bool:
             for name, item in record.items():
-                if not (name.isascii() and name.isprintable() and name[:1] != "$" and len(name) <= FIELD_NAME_MAX_BYTES):
+                if not (
+                    name.isascii() and name.isprintable() and name[:1] != "$" and len(name) <= FIELD_NAME_MAX_BYTES
+                ):
                     return False
                 if not key_fits.accepts(name, resolve):
                     return False
@@ -241,7 +243,9 @@ class FieldShape:
 class StructShape(Shape):
     """A struct class. `fast` is the class itself, once all its fields have a fast type and it has been sealed."""
 
-    def __init__(self, cls: type[Struct], fields: Sequence[FieldShape], *, fast: Any, guard: Guard | None = None) -> None:
+    def __init__(
+        self, cls: type[Struct], fields: Sequence[FieldShape], *, fast: Any, guard: Guard | None = None
+    ) -> None:
         self.cls, self.fields, self.fast = cls, tuple(fields), fast
         self.validator = Object({f.field.wire: (f.shape.validator, f.optional) for f in fields})
         self.by_wire = {f.field.wire: f for f in fields}
@@ -252,7 +256,9 @@ class StructShape(Shape):
         return self.cls(**{name: load(value[wire], resolve) for wire, name, load in self._loads if wire in value})
 
 
-def fields_guard(fields: Sequence[FieldShape], *, present: str | None = None, absent: str | None = None) -> Guard | None:
+def fields_guard(
+    fields: Sequence[FieldShape], *, present: str | None = None, absent: str | None = None
+) -> Guard | None:
     """Checks the fields that have a guard of their own, and that one attribute is there, or is not."""
     guarded = [(f.field.name, f.shape.guard, f.field.absent) for f in fields if f.shape.guard is not None]
     if not guarded and present is None and absent is None:

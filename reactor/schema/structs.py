@@ -10,11 +10,11 @@ import copy
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, ClassVar, Final, Generic, Literal, TypeVar, overload
+from typing import TYPE_CHECKING, Any, ClassVar, Final, Literal, Self, TypeVar, overload
 
 import msgspec
 from msgspec import NODEFAULT, UNSET, UnsetType
-from typing_extensions import Self, dataclass_transform
+from typing_extensions import dataclass_transform
 
 from reactor.errors import DatabaseError, SchemaError
 from reactor.schema.ids import Id
@@ -55,7 +55,10 @@ def field(*, default_factory: Callable[[], _T], name: str | None = None) -> _T: 
 def field(*, name: str | None = None) -> Any: ...
 def field(*, default: Any = NODEFAULT, default_factory: Any = NODEFAULT, name: str | None = None) -> Any:
     """A field with a wire name of its own (`name`) or a default that is made anew for each struct."""
-    return msgspec.field(default=default, default_factory=default_factory, name=name)
+    return _field(default=default, default_factory=default_factory, name=name)
+
+
+_field: Any = msgspec.field
 
 
 class _StructMeta(msgspec.StructMeta):
@@ -65,12 +68,16 @@ class _StructMeta(msgspec.StructMeta):
         mcls: type[Any], name: str, bases: tuple[type, ...], namespace: dict[str, Any], /, **options: Any
     ) -> Any:
         own = namespace.get("__module__") == _OWN_MODULE
-        kind = next((base.__dict__["_reactor_kind"] for base in _mro_of(bases) if "_reactor_kind" in base.__dict__), "struct")
+        kind = next(
+            (base.__dict__["_reactor_kind"] for base in _mro_of(bases) if "_reactor_kind" in base.__dict__), "struct"
+        )
         rename = _rename_of(bases, options)
         if not own:
             _check_options(name, options)
             names = _own_annotation_names(namespace)
             _check_names(name, names, namespace, kind)
+            if rename == "camel":
+                refuse_collisions([(one, _wire_name(one, namespace, kind)) for one in names], name)
             _prepare_defaults(name, names, namespace)
         settings = {
             **_FIXED_OPTIONS,
@@ -99,7 +106,9 @@ def _mro_of(bases: tuple[type, ...]) -> list[type]:
 def _rename_of(bases: tuple[type, ...], options: dict[str, Any]) -> str | None:
     if "rename" in options:
         if options["rename"] not in (None, "camel"):
-            raise SchemaError("`rename` is None (names stay as they are) or left out (camelCase); use field(name=…) for one field.")
+            raise SchemaError(
+                "`rename` is None (names stay as they are) or left out (camelCase); use field(name=…) for one field."
+            )
         return options["rename"]
     for base in _mro_of(bases):
         if "_reactor_rename" in base.__dict__:
@@ -112,6 +121,11 @@ def _renamer(kind: str) -> Callable[[str], str]:
         return camel
     system = {"id": "_id", "creation_time": "_creationTime"}
     return lambda name: system.get(name) or camel(name)
+
+
+def _wire_name(name: str, namespace: dict[str, Any], kind: str) -> str:
+    given = getattr(namespace.get(name), "name", None)
+    return given if isinstance(given, str) else _renamer(kind)(name)
 
 
 def _check_options(name: str, options: dict[str, Any]) -> None:
@@ -138,7 +152,9 @@ def _own_annotation_names(namespace: dict[str, Any]) -> list[str]:
 def _check_names(cls: str, names: list[str], namespace: dict[str, Any], kind: str) -> None:
     for name in names:
         if name.startswith("_"):
-            raise SchemaError(f"{cls}.{name}: names with a leading underscore are reserved; write `{name.strip('_') or 'name'}`.")
+            raise SchemaError(
+                f"{cls}.{name}: names with a leading underscore are reserved; write `{name.strip('_') or 'name'}`."
+            )
     if kind != "document":
         return
     for name in ("id", "creation_time"):
@@ -227,6 +243,7 @@ class Struct(msgspec.Struct, metaclass=_StructMeta, frozen=True, kw_only=True):
     _reactor_fields: ClassVar[tuple[Field, ...]]
     _reactor_rename: ClassVar[str | None]
     _reactor_locals: ClassVar[dict[str, Any] | None] = None
+    _reactor_place: ClassVar[str] = "{}.{}"
 
     def __repr__(self) -> str:
         shown = []
@@ -291,8 +308,3 @@ class Projection(Struct):
 def fields_of(cls: type[Struct]) -> tuple[Field, ...]:
     """The fields of a struct class in order, a document's two system slots first. Needs no types."""
     return cls._reactor_fields
-
-
-if not TYPE_CHECKING:
-    # What checkers read as class variables are plain attributes at run time.
-    Struct._reactor_locals = None
