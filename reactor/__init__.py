@@ -1,0 +1,166 @@
+"""A reactive backend for web apps, in Python, that speaks Convex's client protocol.
+
+Everything that user code needs is imported from here: `from reactor import query, mutation, Document, …`. Names are loaded
+when they are first asked for, so that importing the package costs next to nothing.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from reactor.auth.identity import UserIdentity
+    from reactor.errors import (
+        ApplicationError,
+        DatabaseError,
+        DocumentNotFound,
+        FunctionError,
+        FunctionNotFound,
+        InvalidArguments,
+        InvalidDocument,
+        InvalidResult,
+        InvalidValue,
+        LimitExceeded,
+        ReactorError,
+        SchemaError,
+        Unavailable,
+    )
+    from reactor.runtime.actions import ActionCtx
+    from reactor.runtime.contexts import MutationCtx, QueryCtx
+    from reactor.runtime.environment import Environment
+    from reactor.runtime.paging import PaginationOptions, PaginationResult
+    from reactor.runtime.references import Reference, api, internal
+    from reactor.runtime.registry import (
+        Action,
+        Function,
+        Mutation,
+        Query,
+        action,
+        internal_action,
+        internal_mutation,
+        internal_query,
+        mutation,
+        query,
+    )
+    from reactor.schema import v
+    from reactor.schema.ids import Fields, Id
+    from reactor.schema.structs import Document, Projection, Struct, field
+    from reactor.schema.system import ScheduledFunction, StoredFile
+    from reactor.schema.tables import define_schema, define_table
+    from reactor.values.types import UNSET, Int64, UnsetType
+
+_HOMES = {
+    "ActionCtx": "reactor.runtime.actions",
+    "ApplicationError": "reactor.errors",
+    "DatabaseError": "reactor.errors",
+    "DocumentNotFound": "reactor.errors",
+    "FunctionError": "reactor.errors",
+    "FunctionNotFound": "reactor.errors",
+    "InvalidArguments": "reactor.errors",
+    "InvalidDocument": "reactor.errors",
+    "InvalidResult": "reactor.errors",
+    "InvalidValue": "reactor.errors",
+    "LimitExceeded": "reactor.errors",
+    "ReactorError": "reactor.errors",
+    "SchemaError": "reactor.errors",
+    "Unavailable": "reactor.errors",
+    "UserIdentity": "reactor.auth.identity",
+    "MutationCtx": "reactor.runtime.contexts",
+    "QueryCtx": "reactor.runtime.contexts",
+    "Environment": "reactor.runtime.environment",
+    "PaginationOptions": "reactor.runtime.paging",
+    "PaginationResult": "reactor.runtime.paging",
+    "Reference": "reactor.runtime.references",
+    "api": "reactor.runtime.references",
+    "internal": "reactor.runtime.references",
+    "Action": "reactor.runtime.registry",
+    "Function": "reactor.runtime.registry",
+    "Mutation": "reactor.runtime.registry",
+    "Query": "reactor.runtime.registry",
+    "action": "reactor.runtime.registry",
+    "internal_action": "reactor.runtime.registry",
+    "internal_mutation": "reactor.runtime.registry",
+    "internal_query": "reactor.runtime.registry",
+    "mutation": "reactor.runtime.registry",
+    "query": "reactor.runtime.registry",
+    "Fields": "reactor.schema.ids",
+    "Id": "reactor.schema.ids",
+    "Document": "reactor.schema.structs",
+    "Projection": "reactor.schema.structs",
+    "Struct": "reactor.schema.structs",
+    "field": "reactor.schema.structs",
+    "ScheduledFunction": "reactor.schema.system",
+    "StoredFile": "reactor.schema.system",
+    "define_schema": "reactor.schema.tables",
+    "define_table": "reactor.schema.tables",
+    "v": "reactor.schema.v",  # the module itself
+    "UNSET": "reactor.values.types",
+    "Int64": "reactor.values.types",
+    "UnsetType": "reactor.values.types",
+}
+
+__all__ = [
+    "UNSET",
+    "Action",
+    "ActionCtx",
+    "ApplicationError",
+    "DatabaseError",
+    "Document",
+    "DocumentNotFound",
+    "Environment",
+    "Fields",
+    "Function",
+    "FunctionError",
+    "FunctionNotFound",
+    "Id",
+    "Int64",
+    "InvalidArguments",
+    "InvalidDocument",
+    "InvalidResult",
+    "InvalidValue",
+    "LimitExceeded",
+    "Mutation",
+    "MutationCtx",
+    "PaginationOptions",
+    "PaginationResult",
+    "Projection",
+    "Query",
+    "QueryCtx",
+    "ReactorError",
+    "Reference",
+    "ScheduledFunction",
+    "SchemaError",
+    "StoredFile",
+    "Struct",
+    "Unavailable",
+    "UnsetType",
+    "UserIdentity",
+    "action",
+    "api",
+    "define_schema",
+    "define_table",
+    "field",
+    "internal",
+    "internal_action",
+    "internal_mutation",
+    "internal_query",
+    "mutation",
+    "query",
+    "v",
+]
+
+
+def __getattr__(name: str) -> Any:
+    home = _HOMES.get(name)
+    if home is None:
+        raise AttributeError(f"module 'reactor' has no attribute {name!r}")
+    import importlib
+
+    module = importlib.import_module(home)
+    value = module if home.endswith(f".{name}") else getattr(module, name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *_HOMES})

@@ -1,0 +1,222 @@
+"""Actions: ordinary asyncio code on the event loop, which reaches the database through queries and mutations."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from collections.abc import Callable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar, overload
+
+from typing_extensions import TypeForm
+
+from reactor.auth.identity import Caller, UserIdentity
+from reactor.clock import new_seed
+from reactor.errors import FunctionError, LimitExceeded
+from reactor.runtime.app import App, wrong_kind
+from reactor.runtime.contexts import encode_call
+from reactor.runtime.environment import ContextEnvironment
+from reactor.runtime.execute import Execution, attach, decode_arguments, encode_result
+from reactor.runtime.host import DEFAULT_HOST, Host, Runner
+from reactor.runtime.later import Scheduler, Storage, not_yet
+from reactor.runtime.logs import CURRENT, ContextLog, LogLines, capture_output
+from reactor.runtime.references import FunctionProxy
+from reactor.runtime.registry import Action, Mutation, Query, RegisteredFunction
+
+__all__ = ["ActionCtx", "execute_action"]
+
+P = ParamSpec("P")
+R = TypeVar("R")
+D = TypeVar("D")
+
+
+class ActionAuth:
+    """`ctx.auth` of an action."""
+
+    __slots__ = ("_running",)
+
+    def __init__(self, running: _Running) -> None:
+        self._running = running
+
+    async def get_user_identity(self) -> UserIdentity | None:
+        """The verified user, or None."""
+        return self._running.caller.user
+
+    @property
+    def is_admin(self) -> bool:
+        """Whether the operator asks, with an admin key."""
+        return self._running.caller.is_admin
+
+
+class _Running:
+    """The state of one running action."""
+
+    __slots__ = ("alive", "app", "caller", "fn", "host", "is_transactional", "logs", "request_id", "rng", "runner")
+
+    def __init__(
+        self, app: App, fn: RegisteredFunction, runner: Runner, caller: Caller, host: Host, request_id: str
+    ) -> None:
+        self.app = app
+        self.fn = fn
+        self.runner = runner
+        self.caller = caller
+        self.host = host
+        self.request_id = request_id
+        self.logs = LogLines(host.limits)
+        self.is_transactional = False
+        self.rng: random.Random | None = None
+        self.alive = True
+
+
+class ActionCtx:
+    """What an action may use: functions, identity, environment; and whatever Python can do."""
+
+    __slots__ = ("_running",)
+
+    def __init__(self, running: _Running) -> None:
+        self._running = running
+
+    if not TYPE_CHECKING:
+
+        @property
+        def db(self):
+            raise FunctionError(
+                "Actions have no ctx.db: move the database work into a query or a mutation and call it with "
+                "`await ctx.run_query(…)` or `await ctx.run_mutation(…)`."
+            )
+
+    @property
+    def auth(self) -> ActionAuth:
+        """Who is asking."""
+        return ActionAuth(self._running)
+
+    @property
+    def env(self) -> ContextEnvironment:
+        """Environment variables: `env = ctx.env(Env)`."""
+        return ContextEnvironment(self._running.host.environment.get)
+
+    @property
+    def random(self) -> random.Random:
+        """Random numbers."""
+        running = self._running
+        if running.rng is None:
+            running.rng = random.Random(new_seed())
+        return running.rng
+
+    def now(self) -> float:
+        """Milliseconds since 1970, now."""
+        return self._running.host.clock.now_ns() / 1e6
+
+    @property
+    def log(self) -> ContextLog:
+        """`ctx.log("text", value)` adds to the function's log lines, as `print` does."""
+        return ContextLog(self._running.logs)
+
+    @property
+    def scheduler(self) -> Scheduler:
+        """Run functions later."""
+        return Scheduler()
+
+    @property
+    def storage(self) -> Storage:
+        """Files."""
+        return Storage()
+
+    async def vector_search(
+        self,
+        table: TypeForm[D] | str,
+        index: str,
+        vector: Sequence[float],
+        /,
+        *,
+        limit: int = 10,
+        filter: Callable[[Any], Any] | None = None,
+        documents: bool = False,
+    ) -> list[Any]:
+        """The nearest documents of a vector index."""
+        raise not_yet("ctx.vector_search", "vector search")
+
+    @overload
+    async def run_query(self, ref: Query[Any, P, R], /, *args: P.args, **kwargs: P.kwargs) -> R: ...
+    @overload
+    async def run_query(
+        self, ref: FunctionProxy | str, args: Mapping[str, Any] | None = None, /, **kwargs: Any
+    ) -> Any: ...
+    async def run_query(self, ref: Any, /, *args: Any, **kwargs: Any) -> Any:
+        """Run a query, on a snapshot of its own."""
+        return await self._run("query", ref, args, kwargs)
+
+    @overload
+    async def run_mutation(self, ref: Mutation[Any, P, R], /, *args: P.args, **kwargs: P.kwargs) -> R: ...
+    @overload
+    async def run_mutation(
+        self, ref: FunctionProxy | str, args: Mapping[str, Any] | None = None, /, **kwargs: Any
+    ) -> Any: ...
+    async def run_mutation(self, ref: Any, /, *args: Any, **kwargs: Any) -> Any:
+        """Run a mutation, in a transaction of its own: it stays, even if this action fails later."""
+        return await self._run("mutation", ref, args, kwargs)
+
+    @overload
+    async def run_action(self, ref: Action[Any, P, R], /, *args: P.args, **kwargs: P.kwargs) -> R: ...
+    @overload
+    async def run_action(
+        self, ref: FunctionProxy | str, args: Mapping[str, Any] | None = None, /, **kwargs: Any
+    ) -> Any: ...
+    async def run_action(self, ref: Any, /, *args: Any, **kwargs: Any) -> Any:
+        """Run another action. To share code, call a plain function instead."""
+        return await self._run("action", ref, args, kwargs)
+
+    async def _run(self, kind: str, ref: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        running = self._running
+        if not running.alive:
+            raise FunctionError(
+                f"ctx was used after {running.fn.path} had ended. A ctx lives as long as the call it was made for; await "
+                "everything before returning."
+            )
+        target = running.app.resolve_reference(ref)
+        if target.kind != kind:
+            raise wrong_kind(target, kind)
+        raw = encode_call(target, ref, args, kwargs, running.runner.table_name)
+        result = await running.runner.run(running.app, target, raw, running.caller, request_id=running.request_id)
+        running.logs.extend(result.log_lines)
+        return target.returns.read(result.value)
+
+
+async def execute_action(
+    app: App,
+    fn: RegisteredFunction,
+    raw_args: bytes,
+    runner: Runner,
+    caller: Caller,
+    *,
+    host: Host = DEFAULT_HOST,
+    request_id: str = "",
+) -> Execution:
+    """Run an action on the event loop. Raises what it raises, with its log lines attached (`execution_of`)."""
+    capture_output()
+    running = _Running(app, fn, runner, caller, host, request_id)
+    limits = host.limits
+    # A task of its own has contextvars of its own, and `timeout` can tell its deadline from somebody's cancellation.
+    token = CURRENT.set(running)
+    try:
+        kwargs = decode_arguments(fn, raw_args, runner.table_name, limits.arguments_bytes)
+        try:
+            async with asyncio.timeout(limits.action_time_s) as deadline:
+                result = await asyncio.create_task(_call(fn, ActionCtx(running), kwargs))
+        except TimeoutError as error:
+            if not deadline.expired():
+                raise
+            raise LimitExceeded(
+                f"Function execution timed out (maximum duration: {limits.action_time_s:g}s)", code="FunctionTimedOut"
+            ) from error
+        value = encode_result(fn, result, runner.table_name, limits.result_bytes)
+        return Execution(value, running.logs.finish())
+    except Exception as error:
+        attach(error, Execution(b"", running.logs.finish()))
+        raise
+    finally:
+        running.alive = False
+        CURRENT.reset(token)
+
+
+async def _call(fn: RegisteredFunction, ctx: ActionCtx, kwargs: dict[str, Any]) -> Any:
+    return await fn.handler(ctx, **kwargs)

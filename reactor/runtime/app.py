@@ -1,0 +1,100 @@
+"""A loaded app: its functions by path and its schema, immutable; a reload makes a new one with the next generation."""
+
+from __future__ import annotations
+
+import difflib
+import itertools
+from collections.abc import Mapping
+from pathlib import Path
+from types import ModuleType
+from typing import TYPE_CHECKING, Any, Final
+
+from reactor.errors import FunctionError, FunctionNotFound
+from reactor.runtime.references import parse_path, reference_path
+from reactor.runtime.registry import RegisteredFunction
+from reactor.schema.tables import SchemaDefinition, define_schema
+
+if TYPE_CHECKING:
+    from reactor.runtime.tables import TableBinding
+
+__all__ = ["App"]
+
+_generations: Final = itertools.count(1)
+
+
+class App:
+    """Functions and schema of one load. `generation` differs between any two apps of a process."""
+
+    __slots__ = ("_resolved", "functions", "generation", "modules", "root", "schema", "tables", "types")
+
+    def __init__(
+        self,
+        functions: Mapping[str, RegisteredFunction],
+        schema: SchemaDefinition | None = None,
+        *,
+        root: Path | None = None,
+        modules: Mapping[str, ModuleType] | None = None,
+    ) -> None:
+        self.functions: dict[str, RegisteredFunction] = dict(functions)
+        """By path, modules in order of their paths, functions in source order."""
+        self.schema = schema
+        self.types: SchemaDefinition = schema if schema is not None else define_schema()
+        """The schema, or an empty one: what annotations are read with."""
+        self.generation = next(_generations)
+        self.root = root
+        self.modules: dict[str, ModuleType] = dict(modules or {})
+        """The modules of the `functions` package by module path, those without functions (`http`, `crons`) too."""
+        self.tables: dict[Any, TableBinding] = {}
+        """What `runtime.tables` worked out per table, by name and by class."""
+        self._resolved: dict[str, RegisteredFunction] = {}
+
+    def resolve(self, path: str, *, admin: bool = False, kind: str | None = None) -> RegisteredFunction:
+        """The function a client named by `path`, if it may call it.
+
+        An internal function is as good as missing unless `admin`. With `kind`, the function must be of that kind. Raises
+        FunctionNotFound, FunctionError.
+        """
+        fn = self._resolved.get(path)
+        if fn is None:
+            canonical = parse_path(path)
+            fn = self.functions.get(canonical)
+            if fn is None or (fn.is_internal and not admin):
+                raise self._missing(canonical, admin)
+            self._resolved[path] = fn  # bounded: a function has a handful of spellings
+        elif fn.is_internal and not admin:
+            raise self._missing(fn.path, admin)
+        if kind is not None and fn.kind != kind:
+            raise wrong_kind(fn, kind)
+        return fn
+
+    def resolve_reference(self, reference: Any) -> RegisteredFunction:
+        """The function that user code named; internal ones too. Raises FunctionNotFound with a suggestion."""
+        path = reference_path(reference)
+        fn = self.functions.get(path)
+        if fn is not None:
+            return fn
+        close = difflib.get_close_matches(path, self.functions, n=1)
+        hint = f" Did you mean {close[0]!r}?" if close else ""
+        raise FunctionNotFound(f"Could not find function for {shown(path)!r}.{hint}")
+
+    def _missing(self, path: str, admin: bool) -> FunctionNotFound:
+        if admin:
+            return FunctionNotFound(
+                f"Could not find function for {shown(path)!r}. Did you forget to run `npx convex dev`?"
+            )
+        return FunctionNotFound(f"Could not find public function for {shown(path)!r}.")
+
+    def __repr__(self) -> str:
+        return f"<App {self.root} generation {self.generation}: {len(self.functions)} functions>"
+
+
+def shown(path: str) -> str:
+    """A path as "Could not find …" texts show it: without `:default`."""
+    return path.removesuffix(":default")
+
+
+def wrong_kind(fn: RegisteredFunction, kind: str) -> FunctionError:
+    return FunctionError(
+        f"Trying to execute {fn.stored_path} as {kind.capitalize()}, but it is defined as {fn.kind.capitalize()}.",
+        code="WrongFunctionType",
+    )

@@ -1,0 +1,54 @@
+"""What a deployment lends to the functions it runs: settings, time, environment variables, secrets."""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+from reactor.auth.identity import Caller
+from reactor.clock import Clock, SystemClock
+from reactor.limits import DEFAULT_LIMITS, Limits
+from reactor.runtime.app import App
+from reactor.runtime.registry import RegisteredFunction
+
+__all__ = ["DEFAULT_HOST", "Host", "NestedResult", "Runner"]
+
+
+@dataclass(frozen=True, slots=True)
+class NestedResult:
+    """What a function called by an action came back with."""
+
+    value: bytes
+    log_lines: tuple[str, ...] = ()
+
+
+class Runner(Protocol):
+    """How an action reaches functions: each call is an execution of its own. The backend implements it."""
+
+    async def run(self, app: App, fn: RegisteredFunction, args: bytes, caller: Caller, *, request_id: str) -> NestedResult:
+        """Run `fn` (of the action's own `app` generation) to its end. Raises the very exception that it raised.
+
+        An action that calls an action gets here, too.
+        """
+        ...
+
+    def table_name(self, number: int) -> str | None:
+        """The name of a table by its number, as of now: what id validators need."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Host:
+    """One per backend. `environment` is looked at whenever a variable is read."""
+
+    limits: Limits = DEFAULT_LIMITS
+    clock: Clock = field(default_factory=SystemClock)
+    environment: Mapping[str, str] = field(default_factory=dict)
+    cursor_key: bytes = field(default_factory=lambda: secrets.token_bytes(32))
+    """32 secret bytes that pagination cursors are sealed with. They must outlive restarts, or pages start over."""
+    on_slow_store: Callable[[Any], None] | None = None
+
+
+DEFAULT_HOST = Host()
