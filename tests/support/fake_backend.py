@@ -191,9 +191,9 @@ class FakeBackend:
                 return self._failure("Uncaught Error: negative")
             if value == 13:
                 return Failure("Uncaught ConvexError: bad luck", data=b'{"luck":"bad"}')
-            return Success(encoded(value), ts=self.processed_ts)
+            return Success(encoded(value))
         if path == "counters:page":
-            return Success(b"[]", journal=journal or f"end{self.counters['page']}", ts=self.processed_ts)
+            return Success(b"[]", journal=journal or f"end{self.counters['page']}")
         if path == "big:get":
             return Success(encoded(self.big))
         return self.run_any(path, args, caller)
