@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 from typing import Any
 
+import websockets
+
 from tests.support.sync_client import SyncClient
 
 WINDOW = 6  # mutations in flight per client
@@ -33,25 +35,21 @@ class Writer:
             )
             try:
                 await self._one_connection(entries)
-            except (OSError, ConnectionError):
+            except ConnectionError:
                 await asyncio.sleep(0.05)
             if self.client.error is not None:
                 raise self.client.error
         await self.client.close()
 
     async def _one_connection(self, entries: int) -> None:
+        """Raises ConnectionError when it ended early, AssertionError on an answer that is no success."""
         client = self.client
         await client.abort()
-        try:
-            await client.open()
-            await client.modify()
-        except Exception as error:
-            if client.error is not None:
-                raise
-            raise ConnectionError(str(error)) from error  # refused, or gone again while shaking hands
         pending = [number for number in range(self.sent) if self._entry(number) not in self.acknowledged]
         self.resent += len(pending)
         try:
+            await client.open()
+            await client.modify()
             for number in pending:
                 await self._send(number)
             while len(self.acknowledged) < entries:
@@ -59,19 +57,21 @@ class Writer:
                     pending.append(self.sent)
                     self.sent += 1
                     await self._send(pending[-1])
-                await client.until(lambda: any(number in client.responses for number in pending))
-                for number in [number for number in pending if number in client.responses]:
-                    self._take(number, client.responses[number])
-                    pending.remove(number)
-        except (OSError, AssertionError, Exception) as error:
-            if client.error is not None:
-                raise client.error from None
-            for number in pending:
-                if number in client.responses:
-                    self._take(number, client.responses[number])
-            if client.closed is None and client._socket is not None and not isinstance(error, OSError):
-                raise
+                await client.until(lambda: client.closed is not None or any(n in client.responses for n in pending))
+                self._take_answers(pending)
+                if client.closed is not None:
+                    raise ConnectionError(f"closed with {client.closed}")
+        except (OSError, EOFError, TimeoutError, websockets.WebSocketException) as error:
+            await client.abort()  # what had arrived before the end counts
+            self._take_answers(pending)
             raise ConnectionError(str(error)) from error
+
+    def _take_answers(self, pending: list[int]) -> None:
+        for number in [number for number in pending if number in self.client.responses]:
+            answer = self.client.responses[number]
+            assert answer["success"], f"{self._entry(number)} failed: {answer}"
+            self.acknowledged[self._entry(number)] = answer
+            pending.remove(number)
 
     def _entry(self, number: int) -> str:
         return f"{self.name}/{number}"
@@ -80,12 +80,6 @@ class Writer:
         await self.client.request(
             "Mutation", "ledger:record", {"ledger": self.ledger, "entry": self._entry(number)}, request_id=number
         )
-
-    def _take(self, number: int, answer: dict[str, Any]) -> None:
-        if answer["success"]:
-            self.acknowledged[self._entry(number)] = answer
-        else:
-            raise AssertionError(f"{self._entry(number)} failed: {answer}")
 
 
 def check_ledger(state: dict[str, Any], writers: list[Writer]) -> None:
