@@ -77,18 +77,22 @@ def _short(path: Path) -> str:
 
 def complain_about_app(error: BaseException, app: Path, consequence: str) -> None:
     """An error in the app's own code: where it is in their files, what it says, and what happens now."""
-    frames = [f for f in traceback.extract_tb(error.__traceback__) if _is_theirs(f.filename, app)]
+    origin = error.__cause__ or error
     lines: list[str] = []
-    if isinstance(error, SyntaxError) and error.filename and _is_theirs(error.filename, app):
-        lines = [line.rstrip("\n") for line in traceback.format_exception_only(error)]
+    if isinstance(origin, SyntaxError):
+        lines += [line.rstrip("\n") for line in traceback.format_exception_only(origin)]
     else:
+        frames = [f for f in traceback.extract_tb(origin.__traceback__) if _is_theirs(f.filename, app)]
         for frame in frames[-4:]:
             lines.append(f"  {os.path.relpath(frame.filename, app)}, line {frame.lineno}, in {frame.name}")
             if frame.line:
                 lines.append(f"      {frame.line}")
-        lines += [line.rstrip("\n") for line in traceback.format_exception_only(error)]
-    if not frames and not isinstance(error, SyntaxError | ReactorError):
-        lines = traceback.format_exception(error)
+        if isinstance(error, ReactorError):
+            lines.append(str(error).replace(f"{app}{os.sep}", ""))
+        elif frames:
+            lines += [line.rstrip("\n") for line in traceback.format_exception_only(error)]
+        else:
+            lines += traceback.format_exception(error)
     _err.print(Text("\n".join(lines), style="red"))
     _err.print(Text(consequence, style="bold"))
 

@@ -1,0 +1,404 @@
+"""The composition root: builds store, database, backend and doors from settings, and starts and stops them in order.
+
+Nothing here is global: several `Reactor`s live in one process, each on a data directory of its own.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import os
+import secrets
+import sys
+import traceback
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+
+from reactor.auth.admin_key import AdminKeys
+from reactor.auth.headers import Gatekeeper
+from reactor.clock import Clock, ManualClock, SystemClock
+from reactor.config import Settings, load_settings
+from reactor.engine.database import Database
+from reactor.errors import ReactorError
+from reactor.http.api import FunctionApi
+from reactor.http.request import HttpError, Receive, Request, Scope, Send
+from reactor.http.router import Router
+from reactor.http.status_page import ListedFunction, render_status_page
+from reactor.runtime.app import App
+from reactor.runtime.backend import LiveBackend
+from reactor.runtime.host import Host
+from reactor.runtime.loader import AppLoader
+from reactor.store.sqlite.store import SqliteStore
+from reactor.sync.server import SyncServer
+
+if TYPE_CHECKING:
+    from reactor.runtime.registry import RegisteredFunction
+
+__all__ = ["Reactor", "version"]
+
+logger = logging.getLogger("reactor.server")
+
+KEY_FILE = "admin_key"
+
+
+def version() -> str:
+    """The version of the installed package."""
+    from importlib.metadata import version
+
+    return version("reactor")
+
+
+class Reactor:
+    """A deployment, as an ASGI application.
+
+    `app` is the directory of `functions/` and `schema.py`. Served by itself it starts with the server's lifespan; mounted
+    inside another application, with the first request, or with `lifespan=reactor.lifespan` of that application.
+    """
+
+    def __init__(
+        self,
+        app: str | os.PathLike[str] | None = None,
+        *,
+        settings: Settings | None = None,
+        clock: Clock | None = None,
+        isolated: bool = True,
+        loaded: App | None = None,
+        **options: Any,
+    ) -> None:
+        """`options` are fields of `Settings`, and win over the environment and pyproject.toml.
+
+        `isolated` keeps the app's modules apart from the process's own (`functions` and `schema` are then private to it);
+        `loaded` is an app to serve instead of loading one. Raises ConfigError.
+        """
+        self.settings = settings or load_settings(app, flags=options)
+        self.clock: Clock = clock or (ManualClock() if self.settings.manual_clock else SystemClock())
+        self.on_fatal: Callable[[BaseException], None] = self._log_fatal
+        """Called when the store can't go on, from the event loop. The server should then be stopped and started again."""
+        self.admin_keys: tuple[str, ...] = self.settings.admin_keys
+        self.admin_key_path: Path | None = None
+        """Where the admin key was kept that was made here, or None."""
+        self.broken: BaseException | None = None
+        """What keeps the app's present code from being in force, in development."""
+        self.url = self.settings.public_url or f"http://{self.settings.host}:{self.settings.port}"
+        self.site_url = f"http://{self.settings.host}:{self.settings.site_port}"
+        self._isolated = isolated
+        self._loader: AppLoader | None = None
+        self._loaded = loaded
+        self._router: Router | None = None
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._starting: asyncio.Task[None] | None = None
+        self._stop_with_loop: AsyncIterator[None] | None = None
+        self._closing = contextlib.AsyncExitStack()
+
+    # ------------------------------------------------------------------------------------------------ starting, stopping
+
+    async def start(self, *, tolerate_broken_app: bool = False) -> None:
+        """Open the database, load the app, open the doors. Does nothing when started.
+
+        With `tolerate_broken_app` code that does not load is told on the status page, and reloading mends it. Raises
+        ReactorError, or what the app's code raised.
+        """
+        if self._router is not None:
+            return
+        settings = self.settings
+        database_limits = settings.limits
+        async with contextlib.AsyncExitStack() as undo:
+            store = SqliteStore(
+                settings.data, readers=settings.readers, synchronous=settings.synchronous, clock=self.clock
+            )
+            database = Database(store, self.clock, database_limits, on_fatal=lambda error: self.on_fatal(error))
+            await database.open()
+            undo.push_async_callback(database.close)
+            self._provide_admin_key()
+            self.database = database
+            self.host = Host(
+                limits=settings.limits,
+                clock=self.clock,
+                environment=_Environment(self),
+                cursor_key=await _kept_secret(database, "cursor_key"),
+            )
+            self.backend = LiveBackend(database, self.host, dev=settings.dev)
+            undo.push_async_callback(self.backend.close)
+            try:
+                await self._deploy()
+            except Exception as error:
+                if not tolerate_broken_app:
+                    raise
+                self.broken = error
+            gatekeeper = Gatekeeper(AdminKeys(self.admin_keys), instance_name=settings.instance_name)
+            self._sync = SyncServer(self.backend, gatekeeper, clock=self.clock, limits=settings.limits)
+            self._functions_api = FunctionApi(self.backend, gatekeeper, limits=settings.limits)
+            self._router = Router(
+                self._functions_api,
+                self._sync,
+                version=version(),
+                instance_name=settings.instance_name,
+                routes=self._routes(),
+            )
+            self._loop = asyncio.get_running_loop()
+            self._closing = undo.pop_all()
+
+    async def stop(self) -> None:
+        """Close the sockets, finish what was accepted, close the database. Does nothing when not started."""
+        router, self._router = self._router, None
+        self._starting = None
+        if router is None:
+            return
+        self._sync.close_all()
+        try:
+            await self._sync.finish_actions(self.settings.stop_grace_s)
+        finally:
+            await self._closing.aclose()
+
+    def quiesce(self) -> None:
+        """Take no new sockets and close those there are; requests under way go on."""
+        if self._router is not None:
+            self._sync.close_all()
+
+    async def reload(self) -> None:
+        """Load the app's code afresh and put it into force; live queries run again.
+
+        When it does not load, or the documents don't fit its schema, the code from before stays. Raises what was wrong.
+        """
+        try:
+            await self._deploy()
+        except Exception as error:
+            self.broken = error
+            raise
+        self.broken = None
+
+    async def _deploy(self) -> None:
+        if self._loaded is not None:
+            app = self._loaded
+        elif self._loader is None:
+            self._loader = AppLoader(self.settings.app, private=self._isolated)
+            app = self._loader.load()
+        else:
+            app = self._loader.reload()
+        await self.backend.deploy(app)
+
+    @contextlib.asynccontextmanager
+    async def lifespan(self, _: Any = None) -> AsyncIterator[None]:
+        """For `FastAPI(lifespan=reactor.lifespan)` and `async with reactor.lifespan():`."""
+        await self.start()
+        try:
+            yield
+        finally:
+            await self.stop()
+
+    async def __aenter__(self) -> Reactor:
+        await self.start()
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self.stop()
+
+    def serving_at(self, url: str, site_url: str) -> None:
+        """Tell where clients reach us, once that is known."""
+        self.url, self.site_url = self.settings.public_url or url, site_url
+
+    # --------------------------------------------------------------------------------------------------------------- ASGI
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] == "lifespan":
+            await self._lifespan(receive, send)
+            return
+        if self._router is None or self._loop is not asyncio.get_running_loop():
+            try:
+                await self._start_at_first_request()
+            except Exception as error:
+                await _refuse(error, scope, receive, send)
+                return
+        assert self._router is not None
+        await self._router(scope, receive, send)
+
+    async def _lifespan(self, receive: Receive, send: Send) -> None:
+        await receive()
+        try:
+            await self.start()
+        except Exception as error:
+            traceback.print_exception(error)
+            await send({"type": "lifespan.startup.failed", "message": str(error)})
+            return
+        await send({"type": "lifespan.startup.complete"})
+        await receive()
+        await self.stop()
+        await send({"type": "lifespan.shutdown.complete"})
+
+    async def _start_at_first_request(self) -> None:
+        """Mounted applications get no lifespan: the first request starts the engine, and the end of its loop stops it."""
+        loop = asyncio.get_running_loop()
+        if self._loop is not None and self._loop is not loop:
+            if not self._loop.is_closed():
+                raise RuntimeError("this Reactor runs on another event loop; make one Reactor per loop")
+            self._router, self._starting = None, None
+        if self._starting is None:
+            self._starting = asyncio.create_task(self._start_until_loop_ends(), name="reactor start")
+        try:
+            await asyncio.shield(self._starting)
+        except Exception:
+            self._starting = None  # the next request tries again
+            raise
+
+    async def _start_until_loop_ends(self) -> None:
+        await self.start()
+        if self.settings.switch_interval_s and sys.getswitchinterval() > self.settings.switch_interval_s:
+            logger.info(
+                "threads of this process take turns of %g s; sys.setswitchinterval(%g) makes reactor answer sooner "
+                "while queries run",
+                sys.getswitchinterval(),
+                self.settings.switch_interval_s,
+            )
+
+        async def stop_at_the_end() -> AsyncIterator[None]:
+            try:
+                yield
+            finally:
+                await self.stop()
+
+        # Event loops close the async generators that still run when they end: the only end that a mounted app is told.
+        self._stop_with_loop = stop_at_the_end()
+        await anext(self._stop_with_loop)
+
+    async def site(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """The application of the site port, where HTTP actions are served at the root."""
+        if scope["type"] == "lifespan":
+            return
+        if scope["type"] == "websocket":
+            await receive()
+            await send({"type": "websocket.close", "code": 1000})
+            return
+        request = Request(scope, receive, send, scope["path"])
+        await request.answer(b"This Convex deployment does not have HTTP actions enabled.", status=404, is_json=False)
+
+    # ------------------------------------------------------------------------------------------------------ small routes
+
+    @property
+    def functions(self) -> Mapping[str, RegisteredFunction]:
+        """The functions in force, by path."""
+        return self.backend.app.functions
+
+    def _routes(self) -> dict[tuple[str, str], Callable[[Request], Awaitable[None]]]:
+        routes: dict[tuple[str, str], Callable[[Request], Awaitable[None]]] = {("GET", "/"): self._status}
+        if isinstance(self.clock, ManualClock):
+            routes["POST", "/api/testing/advance_clock"] = self._advance_clock
+        return routes
+
+    async def _status(self, request: Request) -> None:
+        headers: dict[bytes, bytes] = dict(request.scope["headers"])
+        if b"text/html" not in headers.get(b"accept", b""):
+            await request.answer_text("This Convex deployment is running. See https://docs.convex.dev/.")
+            return
+        root = request.scope.get("root_path", "").rstrip("/")
+        host = headers.get(b"host", b"").decode("latin-1")
+        url = f"{request.scope.get('scheme', 'http')}://{host}{root}" if host else self.url
+        listed = None
+        if self.settings.dev:
+            listed = [_listed(fn) for fn in self.functions.values()]
+        broken = None
+        if self.broken is not None and self.settings.dev:
+            broken = "".join(traceback.format_exception_only(self.broken)).strip()
+        page = render_status_page(url, listed, version=version(), broken=broken)
+        await request.answer_raw(
+            page, [(b"content-type", b"text/html; charset=utf-8"), (b"cache-control", b"no-store")]
+        )
+
+    async def _advance_clock(self, request: Request) -> None:
+        """POST /api/testing/advance_clock {"advance_ms": n}, for the operator: move the manual clock."""
+        caller = await self._functions_api.caller(request)
+        if not caller.is_admin:
+            raise HttpError(
+                403, "BadDeployKey", "This endpoint needs an admin key: `Authorization: Convex <admin key>`."
+            )
+        try:
+            asked = msgspec.json.decode(await request.body(1000), type=_Advance)
+        except msgspec.MsgspecError as error:
+            raise HttpError(400, "BadJsonBody", f'Expected {{"advance_ms": milliseconds}}: {error}') from None
+        if not 0 <= asked.advance_ms < 1e15:
+            raise HttpError(400, "BadAdvance", "`advance_ms` must be a number of milliseconds from 0 up.")
+        assert isinstance(self.clock, ManualClock)
+        self.clock.advance(round(asked.advance_ms * 1e6))
+        await request.answer(msgspec.json.encode({"now_ms": self.clock.now_ns() / 1e6}))
+
+    # -------------------------------------------------------------------------------------------------------------- parts
+
+    def _provide_admin_key(self) -> None:
+        """Without a configured key, the one kept with the data, made at the first start."""
+        if self.settings.admin_keys:
+            self.admin_keys = self.settings.admin_keys
+            return
+        path = self.settings.data / KEY_FILE
+        try:
+            key = path.read_text("ascii").strip()
+        except FileNotFoundError:
+            key = f"{self.settings.instance_name}|{secrets.token_hex(32)}"
+            descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+            with open(descriptor, "w", encoding="ascii") as file:
+                file.write(key + "\n")
+        if not key:
+            raise ReactorError(f"{path} is empty: delete it, and a new admin key is made", code="NoAdminKey")
+        self.admin_keys, self.admin_key_path = (key,), path
+
+    def _log_fatal(self, error: BaseException) -> None:
+        logger.critical("the database can't go on: %s. Restart the server.", error)
+
+
+class _Advance(msgspec.Struct):
+    advance_ms: float
+
+
+class _Environment(Mapping[str, str]):
+    """Environment variables as functions see them: the process's, and where this deployment is reached."""
+
+    def __init__(self, reactor: Reactor) -> None:
+        self._reactor = reactor
+
+    def _own(self) -> dict[str, str]:
+        return {"CONVEX_CLOUD_URL": self._reactor.url, "CONVEX_SITE_URL": self._reactor.site_url}
+
+    def __getitem__(self, name: str) -> str:
+        own = self._own()
+        return own[name] if name in own else os.environ[name]
+
+    def __iter__(self) -> Any:
+        return iter({**os.environ, **self._own()})
+
+    def __len__(self) -> int:
+        return len({**os.environ, **self._own()})
+
+
+async def _kept_secret(database: Database, name: str) -> bytes:
+    """32 random bytes that outlive restarts, kept in the database under `name`."""
+    key = f"secret.{name}"
+    kept = await database.store.read(lambda reader: reader.get_meta(key))
+    if kept is not None:
+        return kept
+    made = secrets.token_bytes(32)
+
+    def keep(writer: Any) -> None:
+        writer.begin()
+        writer.put_meta(key, made)
+        writer.commit()
+
+    await database.store.write(keep)
+    return made
+
+
+def _listed(fn: RegisteredFunction) -> ListedFunction:
+    text = (fn.function.__doc__ or "").strip()
+    return ListedFunction(fn.path, fn.kind, fn.is_internal, text.splitlines()[0] if text else "")
+
+
+async def _refuse(error: BaseException, scope: Scope, receive: Receive, send: Send) -> None:
+    """A mounted deployment that can't start: everybody is told to try later, the log why."""
+    logger.error("reactor can't start: %s", error, exc_info=None if isinstance(error, ReactorError) else error)
+    if scope["type"] == "websocket":
+        await receive()
+        await send({"type": "websocket.close", "code": 1013})
+        return
+    request = Request(scope, receive, send, scope["path"])
+    await request.answer_error(HttpError(503, "Unavailable", "The server can't start. Its log says why."))
