@@ -74,10 +74,6 @@ class Backend:
         assert isinstance(self.reactor.clock, ManualClock)
         return self.reactor.clock
 
-    def now(self) -> float:
-        """Milliseconds since 1970, as `ctx.now()` tells them."""
-        return self.clock.now_ns() / 1e6
-
     # ------------------------------------------------------------------------------------------------------------- calling
 
     @overload
@@ -186,7 +182,7 @@ class Backend:
 
         if not path.startswith("/"):
             raise ValueError(f"the path must start with '/', not {path!r}")
-        transport = httpx.ASGITransport(self.reactor.site)  # type: ignore[arg-type]
+        transport = httpx.ASGITransport(self.reactor.site)
         async with httpx.AsyncClient(transport=transport, base_url=self.reactor.site_url) as client:
             return await client.request(method, path, **options)
 

@@ -12,13 +12,13 @@ from reactor.clock import Clock
 from reactor.errors import StoreError, Unavailable
 from reactor.store.catalogue import Catalogue
 from reactor.store.lock import DirectoryLock
-from reactor.store.protocol import OutcomeUnknown, Reader, Writer
+from reactor.store.protocol import OutcomeUnknown, Reader, Snapshot, Writer
 from reactor.store.sqlite.checkpoint import Checkpointer
 from reactor.store.sqlite.connection import ThreadConnection
 from reactor.store.sqlite.gate import Gate
 from reactor.store.sqlite.layout import DATA_FILE, Synchronous, set_up_reader, set_up_writer
 from reactor.store.sqlite.retention import Pruner, Retention
-from reactor.store.sqlite.snapshots import ReaderPool, SqliteSnapshot
+from reactor.store.sqlite.snapshots import ReaderPool
 from reactor.store.sqlite.writer import SqliteWriter
 
 __all__ = ["SqliteStore"]
@@ -193,6 +193,6 @@ class SqliteStore:
         """Run `job` on a snapshot of its own. Cancelling the caller interrupts the read."""
         return await self._pool.read(job)
 
-    async def open_snapshots(self, count: int) -> list[SqliteSnapshot]:
+    async def open_snapshots(self, count: int) -> list[Snapshot]:
         """Open up to `count` (at least one) snapshots that share one timestamp: as many as there are free readers."""
-        return await self._pool.open_snapshots(count)
+        return [*await self._pool.open_snapshots(count)]
