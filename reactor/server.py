@@ -32,6 +32,7 @@ from reactor.runtime.app import App
 from reactor.runtime.backend import LiveBackend
 from reactor.runtime.host import Host
 from reactor.runtime.loader import AppLoader
+from reactor.store.sqlite.retention import Retention
 from reactor.store.sqlite.store import SqliteStore
 from reactor.sync.server import SyncServer
 
@@ -108,7 +109,11 @@ class Reactor:
         database_limits = settings.limits
         async with contextlib.AsyncExitStack() as undo:
             store = SqliteStore(
-                settings.data, readers=settings.readers, synchronous=settings.synchronous, clock=self.clock
+                settings.data,
+                readers=settings.readers,
+                synchronous=settings.synchronous,
+                clock=self.clock,
+                retention=Retention.of(settings.limits),
             )
             database = Database(store, self.clock, database_limits, on_fatal=lambda error: self.on_fatal(error))
             await database.open()

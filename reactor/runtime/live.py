@@ -25,7 +25,7 @@ from reactor.engine.invalidation import InvalidationIndex
 from reactor.engine.transaction import Transaction
 from reactor.runtime.query_entry import SHARED, Entry, Family, QueryCall, QueryRun, make_version
 from reactor.runtime.waist import Cut, QueryUpdate, Success
-from reactor.store.protocol import Reader, Snapshot
+from reactor.store.protocol import Reader, Snapshot, SnapshotEnded
 
 __all__ = ["LiveQueries", "LiveSubscriber"]
 
@@ -292,6 +292,8 @@ class LiveQueries:
                     entry = lane[position]
                     position += 1
                     self._complete(wave, lane, entry, run)
+        except SnapshotEnded as error:
+            logger.warning("live queries run again on a newer snapshot: %s", error)  # engine.md rule 3
         finally:
             for entry in lane[position:]:
                 entry.in_flight = False

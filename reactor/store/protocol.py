@@ -195,7 +195,7 @@ class Store(Protocol):
         ...
 
     async def read(self, job: Callable[[Reader], T], /) -> T:
-        """Open a snapshot, run `job` on it, end it: one hop."""
+        """Open a snapshot, run `job` on it, end it: one hop. Now and then the job is run again, on a newer one."""
         ...
 
     async def open_snapshots(self, count: int) -> list[Snapshot]:

@@ -54,7 +54,7 @@ def _id_bound(key: bytes) -> bytes:
 class SqliteReader:
     """`store.protocol.Reader` over one connection, inside a transaction that somebody else opened."""
 
-    __slots__ = ("_directory", "_raw", "_stopped", "_ts")
+    __slots__ = ("_directory", "_has_refused", "_is_void", "_raw", "_stopped", "_ts")
 
     def __init__(self, raw: sqlite3.Connection, directory: Path) -> None:
         self._raw = raw
@@ -62,6 +62,9 @@ class SqliteReader:
         self._ts = 0
         # Why it must not be used any more. SQLite forgets an interrupt that comes between two statements; this doesn't.
         self._stopped: str | None = None
+        # Ended by the store, not by its user; and whether any operation was refused. Together they void a job's result.
+        self._is_void = False
+        self._has_refused = False
 
     @property
     def ts(self) -> int:
@@ -108,7 +111,7 @@ class SqliteReader:
     def _one(self, sql: str, parameters: tuple[object, ...]) -> tuple | None:
         # For look-ups of at most one row: fetching it also steps to the end, which closes the statement.
         if self._stopped is not None:
-            raise SnapshotEnded(self._stopped)
+            raise self._refusal()
         try:
             return self._raw.execute(sql, parameters).fetchone()
         except sqlite3.Error as error:
@@ -116,16 +119,22 @@ class SqliteReader:
 
     def _all(self, sql: str, parameters: tuple[object, ...]) -> list[tuple]:
         if self._stopped is not None:
-            raise SnapshotEnded(self._stopped)
+            raise self._refusal()
         try:
             return self._raw.execute(sql, parameters).fetchall()
         except sqlite3.Error as error:
             raise self._failure(error) from error
 
+    def _refusal(self) -> SnapshotEnded:
+        assert self._stopped is not None
+        self._has_refused = True
+        return SnapshotEnded(self._stopped)
+
     def _failure(self, error: sqlite3.Error) -> ReactorError:
-        if self._stopped is not None:
-            return SnapshotEnded(self._stopped)
-        if str(error).startswith("no such table:"):
+        if self._stopped is None and str(error).startswith("no such table:"):
             # A table or index newer than the snapshot, or one that a deploy has dropped since the catalogue was read.
-            return SnapshotEnded("The tables and indexes have changed since this read began.")
+            self._stopped = "The tables and indexes have changed since this read began."
+            self._is_void = True
+        if self._stopped is not None:
+            return self._refusal()
         return translate(error, self._directory)

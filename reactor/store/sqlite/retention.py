@@ -10,7 +10,7 @@ import sqlite3
 from dataclasses import dataclass
 
 from reactor.clock import Clock
-from reactor.limits import DEFAULT_LIMITS
+from reactor.limits import DEFAULT_LIMITS, Limits
 
 __all__ = ["Pruner", "Retention"]
 
@@ -26,6 +26,16 @@ class Retention:
     log_bytes: int = DEFAULT_LIMITS.log_retention_bytes
     requests_per_session: int = DEFAULT_LIMITS.request_records_per_session
     request_days: float = DEFAULT_LIMITS.request_record_days
+
+    @classmethod
+    def of(cls, limits: Limits) -> Retention:
+        """What a deployment's limits say."""
+        return cls(
+            limits.log_retention_s,
+            limits.log_retention_bytes,
+            limits.request_records_per_session,
+            limits.request_record_days,
+        )
 
 
 class Pruner:

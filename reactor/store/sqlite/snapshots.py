@@ -27,6 +27,8 @@ _log = logging.getLogger("reactor.store")
 THREAD_GRACE_S: Final = 5.0
 """A thread that is not back after this long is abandoned and its connection replaced."""
 
+READ_ATTEMPTS: Final = 3
+
 
 class SnapshotReader(SqliteReader):
     """One read transaction. Opened by `open_all`, used on the connection's thread, ended by `finish` or `end`."""
@@ -77,18 +79,25 @@ class SnapshotReader(SqliteReader):
             raise translate(error, self._directory) from error
 
     def run(self, job: Callable[[Reader], T]) -> T:
-        """Run `job` on this thread, unless the snapshot has ended."""
+        """Run `job` on this thread, unless the snapshot has ended.
+
+        When the store ended it under the job and an operation was refused for that, the outcome is `SnapshotEnded`,
+        whatever the job made of it: user code must not turn our want of space into a result.
+        """
         with self._lock:
             if self._finished or self._stopped is not None:
                 raise SnapshotEnded(self._stopped or "The snapshot is closed.")
             self._busy = True
         try:
-            return job(self)
+            result = job(self)
         finally:
             with self._lock:
                 self._busy = False
                 if self._stopped is not None:
                     self._finish()
+            if self._is_void and self._has_refused:
+                raise self._refusal()
+        return result
 
     def finish(self) -> bool:
         """End the snapshot. False, and nothing done, while a job runs on it."""
@@ -113,6 +122,11 @@ class SnapshotReader(SqliteReader):
             self._gate.leave(self)
 
     def end(self, message: str) -> None:
+        """Take the snapshot back, for the store's own reasons; callable from any thread."""
+        self._is_void = True
+        self.interrupt(message)
+
+    def interrupt(self, message: str) -> None:
         """Make every operation from now on fail with `SnapshotEnded`; callable from any thread.
 
         An interrupt that comes in the instant before a statement starts does not stop that one: call it again.
@@ -145,7 +159,7 @@ class SqliteSnapshot:
         return await self._connection.run(lambda: reader.run(job))
 
     def interrupt(self, message: str = "The read was interrupted.") -> None:
-        self._reader.end(message)
+        self._reader.interrupt(message)
 
     async def close(self) -> None:
         if not self._is_closed:
@@ -278,7 +292,11 @@ class ReaderPool:
             await self._add()
 
     async def read(self, job: Callable[[Reader], T]) -> T:
-        """Open a snapshot, run `job` on it, end it, all in one hop. A cancelled caller interrupts its read."""
+        """Open a snapshot, run `job` on it, end it, all in one hop. A cancelled caller interrupts its read.
+
+        When the store ends the snapshot before the job is done, the job is run again on a new one.
+        """
+        attempts = 0
         while True:
             connection = await self._take()
             reader = SnapshotReader(connection.raw, self._directory, self._gate)
@@ -294,9 +312,15 @@ class ReaderPool:
             try:
                 result = await connection.run(work)
             except asyncio.CancelledError:
-                reader.end("The caller went away.")
+                reader.interrupt("The caller went away.")
                 self.settle(connection, [connection], [reader])
                 raise
+            except SnapshotEnded:
+                self.release(connection)
+                attempts += 1
+                if attempts == READ_ATTEMPTS or not self._is_open:
+                    raise
+                continue
             except BaseException:
                 self.release(connection)
                 raise

@@ -215,6 +215,10 @@ class SqliteWriter(SqliteReader):
             raise translate(error, self._directory) from error
         return self._pending
 
+    def _failure(self, error: sqlite3.Error) -> ReactorError:
+        # The writer is never stopped, and its catalogue is always the newest: a missing table is a bug.
+        return translate(error, self._directory)
+
     def _must_be_open(self) -> None:
         if not self.in_transaction:
             raise StoreError("No transaction is open, or an earlier failure has rolled it back.")

@@ -306,6 +306,49 @@ async def test_a_snapshot_from_before_a_table_asks_for_a_new_one(store: SqliteSt
     assert await store.read(lambda r: r.get(later, "k")) is None
 
 
+async def test_a_result_made_after_the_store_ended_the_snapshot_is_void(store: SqliteStore, table: TableInfo) -> None:
+    """engine rule 3: user code that swallows the error must not turn it into an answer."""
+    (snapshot,) = await store.open_snapshots(1)
+
+    def swallowing(reader: Reader) -> str:
+        store._gate.end_older_than(1 << 62, "needed the space")
+        try:
+            reader.get(table, "k")
+        except SnapshotEnded:
+            return "as if there were nothing"
+        return "read"
+
+    with pytest.raises(SnapshotEnded, match="needed the space"):
+        await snapshot.run(swallowing)
+    await snapshot.close()
+
+    # A job that had read all it wanted keeps its result.
+    (snapshot,) = await store.open_snapshots(1)
+
+    def done(reader: Reader) -> bytes | None:
+        body = reader.get(table, "k")
+        store._gate.end_older_than(1 << 62, "needed the space")
+        return body
+
+    assert await snapshot.run(done) is None
+    await snapshot.close()
+
+
+async def test_a_read_whose_snapshot_the_store_ended_is_run_again(store: SqliteStore, table: TableInfo) -> None:
+    """engine rule 3"""
+    tries: list[int] = []
+
+    def job(reader: Reader) -> int:
+        tries.append(1)
+        if len(tries) == 1:
+            store._gate.end_older_than(1 << 62, "needed the space")
+        reader.get(table, "k")
+        return len(tries)
+
+    assert await store.read(job) == 2
+    assert len(store._pool._free) == 3
+
+
 async def test_closing_the_store_ends_held_snapshots_and_refuses_waiters(store: SqliteStore) -> None:
     held = await store.open_snapshots(3)
     waiting = asyncio.ensure_future(store.read(lambda r: 1))
