@@ -56,14 +56,16 @@ class Ring:
         for position in range(bisect_right(self._timestamps, ts), len(self._records)):
             yield self._records[position]
 
-    def first_touch(self, read_set: ReadSet, after: int) -> int | None:
-        """The timestamp of the first commit later than `after` that touched `read_set`, or None.
+    def first_touch(self, read_set: ReadSet, after: int, until: int | None = None) -> int | None:
+        """The timestamp of the first commit later than `after` (and up to `until`) that touched `read_set`, or None.
 
         What is older than the ring counts as touched: the caller reads again.
         """
         if after < self.floor:
             return self.floor
         for record in self.after(after):
+            if until is not None and record.ts > until:
+                return None
             if read_set.touched_by(record):
                 return record.ts
         return None

@@ -253,6 +253,13 @@ class Transaction:
         return ReadSet(frozenset(self._points), merged, frozenset(self._names))
 
 
+    def coarse_read_set(self) -> ReadSet:
+        """Like `read_set`, with whole indexes in the place of too many intervals: it is touched more often, and small."""
+        indexes = {scan.range.index.number for scan in self._scans} | {i.index for i in self._intervals}
+        whole = frozenset(Interval(number, 0, b"", b"", None) for number in indexes)
+        return ReadSet(frozenset(self._points), whole, frozenset(self._names))
+
+
 class _Pending:
     """A document's net change so far; the document trees are None where it did not, or no longer does, exist."""
 
