@@ -53,8 +53,7 @@ class ArgumentsCodec:
         try:
             if self._codec is not None:
                 return msgspec.structs.asdict(self._codec.decode(raw, resolve))
-            value: Any = wire.decode(raw)
-            self._check(value, resolve)
+            value = self._check(wire.decode(raw), resolve)
         except InvalidArguments:
             raise
         except InvalidValue as error:
@@ -110,10 +109,11 @@ class ArgumentsCodec:
             raise _as_arguments(error) from None
         return raw
 
-    def _check(self, value: Any, resolve: Resolver | None) -> None:
+    def _check(self, value: Any, resolve: Resolver | None) -> dict[str, Any]:
         if not isinstance(value, dict):
             raise _not_an_object(wire.encode(value))
         self.validator.check(value, resolve, error=InvalidArguments)
+        return value
 
     def _bind(self, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> dict[str, Any]:
         if len(args) > len(self._positional):
