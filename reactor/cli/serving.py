@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import errno
 import faulthandler
+import logging
 import os
 import signal
 import socket
@@ -14,14 +15,17 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
+from reactor import faults
 from reactor.cli import console
 from reactor.config import Settings
-from reactor.errors import ReactorError
+from reactor.errors import ReactorError, SchemaError
 
 __all__ = ["EXIT_CANNOT_START", "bind", "serve_forever"]
 
 EXIT_CANNOT_START = 2
 """Something is wrong that another try won't mend: a port in use, a directory in use, a wrong setting."""
+
+ONE_REQUEST_S = 0.5
 
 _STOPPING_SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
@@ -70,6 +74,13 @@ def serve_forever(
     """
     started = time.perf_counter()
     faulthandler.enable()
+    logging.basicConfig(level=logging.WARNING, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
+    logging.getLogger("reactor").setLevel(logging.INFO)
+    try:
+        faults.arm_from_environment()
+    except ValueError as error:
+        console.complain(str(error))
+        return EXIT_CANNOT_START
     if settings.switch_interval_s:
         sys.setswitchinterval(settings.switch_interval_s)
     try:
@@ -114,12 +125,18 @@ async def _serve(
             closing.callback(listener.close)
         if parent is not None:
             _when_readable(parent, stop.ask)
+        urls = [_url(settings.host, listener) for listener in sockets]
+        reactor.serving_at(*urls)
         try:
             await reactor.start(tolerate_broken_app=live_reload)
-        except ReactorError as error:
-            console.complain(str(error), cause=error)
-            await reactor.stop()
+        except SchemaError as error:
+            console.complain_about_app(error, settings.app, "The server does not start.")
             return EXIT_CANNOT_START
+        except ReactorError as error:
+            console.complain(str(error))
+            return EXIT_CANNOT_START
+        if reactor.broken is not None:
+            console.complain_about_app(reactor.broken, settings.app, "Nothing is served yet; save a correction.")
         background: list[asyncio.Task[None]] = []
         try:
             servers = [_uvicorn(reactor, settings), _uvicorn(reactor.site, settings)]
@@ -127,8 +144,6 @@ async def _serve(
                 asyncio.create_task(server.serve(sockets=[listener]), name="uvicorn")
                 for server, listener in zip(servers, sockets, strict=True)
             ]
-            urls = [_url(settings.host, listener) for listener in sockets]
-            reactor.serving_at(*urls)
             if live_reload:
                 from reactor.cli.reload import keep_fresh
 
@@ -221,6 +236,7 @@ class _StopRequest:
     def __init__(self) -> None:
         self._asked = asyncio.Event()
         self._impatience = asyncio.Event()
+        self._asked_at = 0.0
 
     @property
     def impatient(self) -> bool:
@@ -241,7 +257,10 @@ class _StopRequest:
                 loop.remove_signal_handler(number)
 
     def _on_signal(self) -> None:
-        if self._asked.is_set():
+        # The terminal tells a whole group, and wrappers pass it on: what comes at once is one request.
+        if not self._asked.is_set():
+            self._asked_at = time.monotonic()
+        elif time.monotonic() - self._asked_at > ONE_REQUEST_S:
             self._impatience.set()
         self._asked.set()
 
