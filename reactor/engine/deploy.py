@@ -214,9 +214,9 @@ async def _backfill(database: Database, index: IndexInfo, report: Progress) -> N
                 writer.add_key(index, b"".join(key_parts(index, document)), document["_id"])
                 start = key + b"\x00"
             done += len(rows)
-            if len(rows) < STEP_ROWS or time.monotonic() > until:
+            if not rows or time.monotonic() > until:
                 writer.commit()
-                return (start if len(rows) == STEP_ROWS else None), done
+                return (start if rows else None), done
 
     while True:
         following, done = await database.store.write(lambda writer, start=start: step(writer, start))
@@ -248,7 +248,7 @@ async def _check_documents(database: Database, table: WantedTable, report: Progr
                 offenders.append(
                     f'Document with ID "{document["_id"]}" in table "{table.name}" does not match the schema: {_reason(error)}'
                 )
-        return (start if len(rows) == STEP_ROWS else None), len(rows)
+        return (start if rows else None), len(rows)
 
     while True:
         following, done = await database.store.read(lambda reader, start=start: step(reader, start))

@@ -84,7 +84,8 @@ class Reader(Protocol):
     ) -> list[tuple[bytes, bytes]]:
         """Return up to `limit` pairs (index key, document body) with `start <= key < end`, in key order or reversed.
 
-        `end=None` means to the end of the index. All rows are fetched before it returns: no statement stays open.
+        `end=None` means to the end of the index. There may be fewer rows than asked for when they are large; only an
+        empty list means that the range has no more. No statement stays open.
         """
         ...
 

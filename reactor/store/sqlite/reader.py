@@ -14,6 +14,8 @@ from reactor.store.sqlite.failures import translate
 
 __all__ = ["SqliteReader", "id_bounds", "pack", "unpack"]
 
+_SCAN_STEP = 32
+_SCAN_BYTES = 4 * 1024 * 1024
 _PACK_FROM = 1024
 _PLAIN, _ZLIB = b"\x00", b"\x01"
 
@@ -79,11 +81,11 @@ class SqliteReader:
     ) -> list[tuple[bytes, bytes]]:
         if not index.is_by_id:
             sql = statements.scan_index(index.number, index.table_number, end is not None, reverse)
-            return self._all(sql, (start, limit) if end is None else (start, end, limit))
+            return self._chunk(sql, (start, limit) if end is None else (start, end, limit), limit)
         bounds = id_bounds(start, end)
         if bounds is None:
             return []
-        rows = self._all(statements.scan_table(index.table_number, reverse), (*bounds, limit))
+        rows = self._chunk(statements.scan_table(index.table_number, reverse), (*bounds, limit), limit)
         return [(b"\x10%b\x00" % key.encode(), body) for key, body in rows]
 
     def count(self, index: IndexInfo, start: bytes, end: bytes | None) -> int:
@@ -122,6 +124,28 @@ class SqliteReader:
             raise self._refusal()
         try:
             return self._raw.execute(sql, parameters).fetchall()
+        except sqlite3.Error as error:
+            raise self._failure(error) from error
+
+    def _chunk(self, sql: str, parameters: tuple[object, ...], limit: int) -> list[tuple]:
+        """Rows whose second column may be large: at most some megabytes of them."""
+        if limit <= _SCAN_STEP:
+            return self._all(sql, parameters)
+        if self._stopped is not None:
+            raise self._refusal()
+        rows: list[tuple] = []
+        size = 0
+        try:
+            cursor = self._raw.execute(sql, parameters)
+            while size < _SCAN_BYTES:
+                more = cursor.fetchmany(_SCAN_STEP)
+                rows += more
+                if len(more) < _SCAN_STEP:
+                    return rows
+                for _, body in more:
+                    size += len(body)
+            cursor.close()  # resets the statement: none may stay open
+            return rows
         except sqlite3.Error as error:
             raise self._failure(error) from error
 

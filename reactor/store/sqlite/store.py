@@ -17,8 +17,8 @@ from reactor.store.sqlite.checkpoint import Checkpointer
 from reactor.store.sqlite.connection import ThreadConnection
 from reactor.store.sqlite.gate import Gate
 from reactor.store.sqlite.layout import DATA_FILE, Synchronous, set_up_reader, set_up_writer
+from reactor.store.sqlite.pool import ReaderPool
 from reactor.store.sqlite.retention import Pruner, Retention
-from reactor.store.sqlite.snapshots import ReaderPool
 from reactor.store.sqlite.writer import SqliteWriter
 
 __all__ = ["SqliteStore"]

@@ -14,7 +14,7 @@ from reactor import faults
 from reactor.errors import Unavailable
 from reactor.store.catalogue import BY_ID, TableInfo
 from reactor.store.protocol import LogRow, Reader, SnapshotEnded, Writer
-from reactor.store.sqlite import snapshots
+from reactor.store.sqlite import pool as pool_module
 from reactor.store.sqlite.store import SqliteStore
 from reactor.store.sqlite.writer import BEFORE_COMMIT
 
@@ -268,7 +268,7 @@ async def test_a_reader_thread_that_does_not_come_back_is_replaced(
     store: SqliteStore, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     """engine rule 21"""
-    monkeypatch.setattr(snapshots, "THREAD_GRACE_S", 0.01)
+    monkeypatch.setattr(pool_module, "THREAD_GRACE_S", 0.01)
     release, started = threading.Event(), threading.Event()
 
     def stuck(reader: Reader) -> None:

@@ -194,6 +194,33 @@ async def test_index_scans_give_keys_and_bodies_in_range_in_order(store: SqliteS
     assert await store.read(lambda r: (r.count(index, b"\x02", None), r.count(index, b"\x02", b"\x04"))) == (3, 2)
 
 
+async def test_a_scan_of_large_documents_gives_fewer_at_a_time_and_leaves_no_statement_open(store: SqliteStore) -> None:
+    """engine rules 10 and 26: a chunk of 256 documents of a megabyte would be 256 MB."""
+    table = await make_table(store)
+    index = table.indexes[BY_CREATION_TIME]
+
+    def fill(writer: Writer) -> None:
+        for n in range(100):
+            writer.insert(table, f"k{n:02}", bytes(200_000))
+            writer.add_key(index, b"%02d" % n, f"k{n:02}")
+
+    await store.write(committed(fill))
+
+    def sizes(reader: Reader) -> list[int]:
+        found, start = [], b""
+        for one in (index, table.indexes[BY_ID]):
+            start = b""
+            while rows := reader.scan(one, start, None, reverse=False, limit=256):
+                found.append(len(rows))
+                start = rows[-1][0] + b"\x00"
+        return found
+
+    assert await store.read(sizes) == [32, 32, 32, 4] * 2
+    for ts in range(1, 6):
+        await store.write(log(ts))
+        assert await store.read(lambda r: (sizes(r), r.ts)[1]) == T0 + ts
+
+
 async def test_request_records_are_found_exactly_and_large_ones_survive_packing(store: SqliteStore) -> None:
     large = b"abc" * 10_000
 
