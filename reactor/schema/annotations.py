@@ -281,7 +281,8 @@ class TypeReader:
         try:
             open_fields = self._fields(cls, {})
             fields = open_fields
-            if getattr(cls, "__parameters__", ()):
+            generic = any(getattr(base, "__parameters__", ()) for base in cls.__mro__)
+            if generic:
                 fields = self._fields(cls, type_parameters(cls, arguments))
         finally:
             self._reading.pop()
@@ -294,10 +295,12 @@ class TypeReader:
     def _fast_type(self, cls: type[Struct], arguments: tuple[Any, ...], fields: list[FieldShape], scope: Scope) -> Any:
         if any(f.shape.fast is None for f in fields):
             return None
-        if not getattr(cls, "__parameters__", ()):
+        if not any(getattr(base, "__parameters__", ()) for base in cls.__mro__):
             return cls
         parts = tuple(self.shape(argument, scope).fast for argument in arguments)
-        return None if not parts or None in parts else cls[parts]  # pyright: ignore
+        # Below a generic class, msgspec would read that one's arguments as they were written, not their fast types.
+        below = any(getattr(base, "__parameters__", ()) for base in cls.__mro__[1:])
+        return None if not parts or None in parts or below else cls[parts]  # pyright: ignore
 
     def _finish(
         self,

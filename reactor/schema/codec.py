@@ -34,7 +34,7 @@ class Codec:
 
     def decode(self, raw: bytes, resolve: Resolver | None) -> Any:
         """Wire bytes from outside → the Python object. Raises InvalidValue with path, expected and got."""
-        if self._fast is not None:
+        if self._fast is not None and not self.shape.lenient:
             try:
                 obj = self._fast(raw)
                 if self._guard is None or self._guard(obj, resolve):
@@ -77,6 +77,8 @@ class Codec:
         value = wire.decode(raw)
         if isinstance(self.shape, (ValidatorShape, AnyShape)):
             return value
+        if isinstance(self.shape, StructShape) and self.shape.is_projection and isinstance(value, dict):
+            value = {name: item for name, item in value.items() if name in self.shape.by_wire}
         self.validator.check(value, None)
         return self.shape.load(value, None)
 

@@ -14,7 +14,7 @@ from typing import Annotated, Any, Final, Literal
 from msgspec import UNSET, Meta, UnsetType
 
 from reactor.limits import ARRAY_MAX_ELEMENTS, FIELD_NAME_MAX_BYTES, OBJECT_MAX_FIELDS
-from reactor.schema.structs import Field, Struct
+from reactor.schema.structs import Field, Projection, Struct
 from reactor.schema.validators import (
     AnyValue,
     Array,
@@ -60,6 +60,8 @@ class Shape:
     validator: Validator
     fast: Any = None
     guard: Guard | None = None
+    lenient: bool = False
+    """Whether `fast` ignores fields that the validator refuses, because a projection is inside."""
 
     def load(self, value: Any, resolve: Resolver | None) -> Any:
         """A value that fits the validator → the Python object."""
@@ -173,6 +175,7 @@ def literal_shape(choices: Sequence[Any]) -> LiteralShape:
 class ListShape(Shape):
     def __init__(self, element: Shape) -> None:
         self.element = element
+        self.lenient = element.lenient
         self.validator = Array(element.validator)
         if element.fast is not None:
             self.fast = Annotated[list[element.fast], Meta(max_length=ARRAY_MAX_ELEMENTS)]
@@ -193,6 +196,7 @@ class RecordShape(Shape):
 
     def __init__(self, key: Shape, value: Shape) -> None:
         self.key, self.value = key, value
+        self.lenient = value.lenient
         self.validator = Record(key.validator, value.validator)
         if value.fast is not None and key.fast is not None:
             self.fast = Annotated[dict[str, value.fast], Meta(max_length=OBJECT_MAX_FIELDS)]
@@ -248,6 +252,8 @@ class StructShape(Shape):
     ) -> None:
         self.cls, self.fields, self.fast = cls, tuple(fields), fast
         self.validator = Object({f.field.wire: (f.shape.validator, f.optional) for f in fields})
+        self.is_projection = issubclass(cls, Projection)
+        self.lenient = self.is_projection or any(f.shape.lenient for f in fields)
         self.by_wire = {f.field.wire: f for f in fields}
         self._loads = tuple((f.field.wire, f.field.name, f.shape.load) for f in fields)
         self.guard = guard
@@ -288,6 +294,7 @@ class UnionShape(Shape):
 
     def __init__(self, members: Sequence[Shape]) -> None:
         self.members = tuple(members)
+        self.lenient = any(member.lenient for member in members)
         self.validator = union_of(member.validator for member in members)
         self.discriminator = discriminator_of([m for m in members if isinstance(m, StructShape)])
         self._decide_fast()

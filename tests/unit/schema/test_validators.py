@@ -71,7 +71,9 @@ CASES: list[tuple[Validator, set[str]]] = [
 ]
 
 
-@pytest.mark.parametrize(("validator", "accepted"), CASES, ids=lambda case: case.render() if isinstance(case, Validator) else "")
+@pytest.mark.parametrize(
+    ("validator", "accepted"), CASES, ids=lambda case: case.render() if isinstance(case, Validator) else ""
+)
 def test_each_validator_takes_exactly_its_values(validator: Validator, accepted: set[str]) -> None:
     assert {name for name, value in ONE_OF_EACH.items() if validator.accepts(value, resolve)} == accepted
 
@@ -113,7 +115,9 @@ JSON: list[tuple[Validator, dict[str, Any]]] = [
 ]
 
 
-@pytest.mark.parametrize(("validator", "json"), JSON, ids=lambda case: case.render() if isinstance(case, Validator) else "")
+@pytest.mark.parametrize(
+    ("validator", "json"), JSON, ids=lambda case: case.render() if isinstance(case, Validator) else ""
+)
 def test_validators_have_convex_json_and_come_back_from_it(validator: Validator, json: dict[str, Any]) -> None:
     assert validator.json() == json
     assert validator_from_json(json) == validator
@@ -153,7 +157,9 @@ def test_a_wrong_value_shows_value_and_validator() -> None:
 
 def test_a_wrong_literal_names_both() -> None:
     assert str(refused(v.literal("x"), "y")) == '`"y"` does not match literal validator `v.literal("x")`.'
-    assert str(refused(v.array(v.literal(1)), [2])) == "`2.0` does not match literal validator `v.literal(1.0)`.Path: [0]"
+    assert (
+        str(refused(v.array(v.literal(1)), [2])) == "`2.0` does not match literal validator `v.literal(1.0)`.Path: [0]"
+    )
 
 
 def test_an_id_of_another_table_names_both_tables() -> None:
@@ -291,7 +297,18 @@ def test_literals_of_different_types_are_different() -> None:
 
 def validators() -> st.SearchStrategy[Validator]:
     leaves = st.sampled_from(
-        [v.any(), v.null(), v.number(), v.int64(), v.boolean(), v.string(), v.bytes(), v.id("t"), v.literal("x"), v.literal(1)]
+        [
+            v.any(),
+            v.null(),
+            v.number(),
+            v.int64(),
+            v.boolean(),
+            v.string(),
+            v.bytes(),
+            v.id("t"),
+            v.literal("x"),
+            v.literal(1),
+        ]
     )
 
     def containers(inner: st.SearchStrategy[Validator]) -> st.SearchStrategy[Validator]:
