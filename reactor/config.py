@@ -90,6 +90,7 @@ _SCALARS: dict[str, str] = {
 _TYPES = {f.name: f.type for f in msgspec.structs.fields(Settings)}
 _LIMIT_TYPES = {f.name: f.type for f in msgspec.structs.fields(Limits)}
 _FLAGS = {"admin_keys": "--admin-key", "app": "the directory"}
+_LIMIT_SOURCES = ("file_limits", "env_limits", "given_limits")
 _BOOLEANS = {"1": True, "true": True, "yes": True, "on": True, "0": False, "false": False, "no": False, "off": False}
 
 
@@ -114,15 +115,27 @@ def load_settings(
     here = (cwd or Path()).absolute()
     directory = here / Path(given.get("app") or environ.get("REACTOR_APP") or "").expanduser()
     values: dict[str, Any] = {**_from_file(directory), **_from_environment(environ)}
+    values.update(_limits_in_code(given.pop("limits", None)))
     for name, value in given.items():
         values[name] = _check(name, value, _FLAGS.get(name) or "--" + name.replace("_", "-"))
-    limits = {**values.pop("file_limits", {}), **values.pop("env_limits", {})}
+    limits = {key: value for source in _LIMIT_SOURCES for key, value in values.pop(source, {}).items()}
     if "limits" not in values and limits:
         values["limits"] = Limits(**limits)
     settings = msgspec.structs.replace(Settings(), **values)
     app_dir = Path(os.path.abspath(here / settings.app.expanduser()))
     data = Path(os.path.abspath((here if "data" in values else app_dir) / settings.data.expanduser()))
     return msgspec.structs.replace(settings, app=app_dir, data=data)
+
+
+def _limits_in_code(limits: Any) -> dict[str, Any]:
+    """`limits=` of a caller: a whole `Limits`, or a mapping of some of them."""
+    if limits is None:
+        return {}
+    if isinstance(limits, Limits):
+        return {"limits": limits}
+    if not isinstance(limits, Mapping):
+        raise ConfigError(f"limits must be a Limits or a mapping, not {limits!r}")
+    return {"given_limits": {name: _check_limit(name, value, "limits") for name, value in limits.items()}}
 
 
 def _from_environment(environ: Mapping[str, str]) -> dict[str, Any]:

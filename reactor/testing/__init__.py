@@ -6,16 +6,16 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from reactor.clock import ManualClock
-    from reactor.testing.backend import Backend, backend
+    from reactor.testing.harness import Backend, backend
     from reactor.testing.subscription import Subscription
 
 __all__ = ["Backend", "ManualClock", "Subscription", "backend"]
 
 _HOMES = {
-    "Backend": "reactor.testing.backend",
+    "Backend": "reactor.testing.harness",
     "ManualClock": "reactor.clock",
     "Subscription": "reactor.testing.subscription",
-    "backend": "reactor.testing.backend",
+    "backend": "reactor.testing.harness",
 }
 
 

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 if TYPE_CHECKING:
-    from reactor.testing.backend import Backend
+    from reactor.testing.harness import Backend
 
 __all__ = ["backend", "reactor_backend"]
 
@@ -71,7 +71,7 @@ def _without_asyncio() -> None:
 
 async def _reactor_backend(request: pytest.FixtureRequest) -> AsyncIterator[Backend]:
     """The same as `backend`, for projects that have a fixture of that name."""
-    from reactor.testing.backend import backend
+    from reactor.testing.harness import backend
 
     async with backend(_app_directory(request.config)) as running:
         yield running

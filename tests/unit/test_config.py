@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from reactor.config import ConfigError, Settings, load_settings
+from reactor.limits import Limits
 
 
 def load(tmp_path: Path, toml: str = "", env: dict[str, str] | None = None, **flags: object) -> Settings:
@@ -65,6 +66,16 @@ def test_limits_are_set_one_by_one(tmp_path: Path) -> None:
     limits = load(tmp_path, toml, {"REACTOR_LIMITS_DOCUMENTS_READ": "8"}).limits
     assert (limits.user_time_s, limits.documents_read) == (2.5, 8)
     assert limits.documents_written == 16_000
+
+
+def test_code_gives_limits_whole_or_in_part(tmp_path: Path) -> None:
+    toml = "[tool.reactor.limits]\ndocuments_read = 7\n"
+    assert load(tmp_path, toml, limits={"user_time_s": 2}).limits == Limits(documents_read=7, user_time_s=2)
+    assert load(tmp_path, toml, limits=Limits(user_time_s=2)).limits == Limits(user_time_s=2)
+    with pytest.raises(ConfigError, match="there is no limit 'nope'"):
+        load(tmp_path, limits={"nope": 1})
+    with pytest.raises(ConfigError, match="limits must be a Limits or a mapping"):
+        load(tmp_path, limits=3)
 
 
 @pytest.mark.parametrize(("text", "value"), [("1", True), ("true", True), ("Yes", True), ("off", False), ("0", False)])

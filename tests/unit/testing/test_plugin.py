@@ -33,7 +33,7 @@ def run_pytest(project: Path, tests: str, *options: str, app: str = "", without_
     (project / "test_it.py").write_text(tests)
     code = "import sys, pytest\n"
     if without_asyncio:
-        code += "sys.modules['pytest_asyncio'] = None\n"
+        (project / "pytest_asyncio.py").write_text("raise ImportError\n")
         options = (*options, "-p", "no:asyncio", "-c", "/dev/null", "--rootdir", str(project))
     code += "sys.exit(pytest.main(sys.argv[1:]))"
     result = subprocess.run(
