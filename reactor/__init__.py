@@ -47,6 +47,7 @@ if TYPE_CHECKING:
     from reactor.schema.structs import Document, Projection, Struct, field
     from reactor.schema.system import ScheduledFunction, StoredFile
     from reactor.schema.tables import define_schema, define_table
+    from reactor.server import Reactor
     from reactor.values.types import UNSET, Int64, UnsetType
 
 _HOMES = {
@@ -61,6 +62,7 @@ _HOMES = {
     "InvalidResult": "reactor.errors",
     "InvalidValue": "reactor.errors",
     "LimitExceeded": "reactor.errors",
+    "Reactor": "reactor.server",
     "ReactorError": "reactor.errors",
     "SchemaError": "reactor.errors",
     "Unavailable": "reactor.errors",
@@ -126,6 +128,7 @@ __all__ = [
     "Projection",
     "Query",
     "QueryCtx",
+    "Reactor",
     "ReactorError",
     "Reference",
     "ScheduledFunction",
