@@ -199,8 +199,9 @@ async def execute_action(
     token = CURRENT.set(running)
     try:
         kwargs = decode_arguments(fn, raw_args, runner.table_name, limits.arguments_bytes)
+        deadline = asyncio.timeout(limits.action_time_s)
         try:
-            async with asyncio.timeout(limits.action_time_s) as deadline:
+            async with deadline:
                 result = await asyncio.create_task(_call(fn, ActionCtx(running), kwargs))
         except TimeoutError as error:
             if not deadline.expired():

@@ -180,9 +180,9 @@ class Operation(Coroutine[Any, Any, T]):
     def send(self, value: Any, /) -> Any:
         raise StopIteration(self._perform())
 
-    def throw(self, *error: Any) -> Any:
+    def throw(self, kind: Any, value: Any = None, trace: Any = None, /) -> Any:
         self.close()
-        raise error[1] if len(error) > 1 and error[1] is not None else error[0]
+        raise kind if value is None else value
 
     def close(self) -> None:
         self.run = None

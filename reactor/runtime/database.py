@@ -178,7 +178,8 @@ class DatabaseWriter(DatabaseReader):
         if definition is not None:
             if replacing is None:
                 return definition.new_document(document, resolve)
-            created = document.get("_creationTime") if isinstance(document, Mapping) else getattr(document, "_creation_time", UNSET)
+            given = isinstance(document, Mapping)
+            created: Any = document.get("_creationTime") if given else getattr(document, "_creation_time", None)
             return definition.new_document(document, resolve, id=replacing, creation_time=created)
         method = "insert" if replacing is None else "replace"
         tree = dump(document)

@@ -6,6 +6,7 @@ functions (in `auth_config.py`) reads `os.environ`.
 
 from __future__ import annotations
 
+import inspect
 import os
 import types
 import typing
@@ -77,13 +78,10 @@ class Environment:
 
 
 def _annotated(cls: type) -> Iterator[str]:
-    annotations = cls.__dict__.get("__annotations__")
-    if annotations is None:  # Python 3.14 makes them on demand
-        get = getattr(__import__("inspect"), "get_annotations")
-        try:
-            annotations = get(cls)
-        except NameError as error:
-            raise SchemaError(f"{cls.__qualname__}: {error}") from error
+    try:
+        annotations = inspect.get_annotations(cls)
+    except NameError as error:
+        raise SchemaError(f"{cls.__qualname__}: {error}") from error
     for name in annotations:
         if name != "_lookup" and not name.startswith("_reactor"):
             yield name

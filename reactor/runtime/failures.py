@@ -116,7 +116,7 @@ def _frames(error: BaseException, root: Path | None) -> list[str]:
     for frame, line in traceback.walk_tb(error.__traceback__):
         code = frame.f_code
         file = code.co_filename
-        if file.startswith(_PACKAGE) or file.startswith("<frozen"):
+        if file.startswith((_PACKAGE, "<frozen")):
             continue
         if file.startswith(_STDLIB) and "site-packages" not in file:
             continue

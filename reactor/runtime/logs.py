@@ -187,8 +187,8 @@ def capture_output() -> None:
     global _patched
     out = sys.stdout
     if type(out) is not _Stdout and out is not None:
-        sys.stdout = _Stdout(out)  # type: ignore[assignment]
+        sys.stdout = _Stdout(out)
     if not _patched:
         _patched = True
-        logging.Logger.isEnabledFor = _enabled  # type: ignore[method-assign]
-        logging.Logger.callHandlers = _handle  # type: ignore[method-assign]
+        logging.Logger.isEnabledFor = _enabled
+        logging.Logger.callHandlers = _handle

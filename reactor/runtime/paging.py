@@ -22,7 +22,7 @@ class PaginationOptions(Struct):
 
     num_items: int
     cursor: str | None
-    end_cursor: str | None | UnsetType = UNSET
+    end_cursor: str | UnsetType | None = UNSET
     maximum_rows_read: int | UnsetType = UNSET
     maximum_bytes_read: int | UnsetType = UNSET
     id: float | UnsetType = UNSET

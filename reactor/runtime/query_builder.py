@@ -105,16 +105,18 @@ class OrderedQuery(Generic[T]):
         self._plan: Plan | None = plan
         self._why_closed = ""
 
-    def _take_plan(self, why: str, error: str = _CLOSED) -> Plan:
+    def _take_plan(self, why: str) -> Plan:
         plan = self._plan
         if plan is None:
-            raise DatabaseError(self._why_closed or error)
+            raise DatabaseError(self._why_closed)
         self._plan = None
         self._why_closed = why
         return plan
 
     def _chain(self) -> Plan:
-        plan = self._take_plan(_CLOSED, _CHAINED)
+        if self._plan is None:
+            raise DatabaseError(_CHAINED)
+        plan = self._take_plan(_CLOSED)
         if len(plan.operators) >= MAX_OPERATORS:
             raise DatabaseError(f"Can't construct query with more than {MAX_OPERATORS} operators")
         return plan

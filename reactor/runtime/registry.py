@@ -15,7 +15,8 @@ from typing import TYPE_CHECKING, Any, Concatenate, Final, Generic, Literal, Par
 from reactor.errors import SchemaError
 
 if TYPE_CHECKING:
-    from reactor.runtime.contexts import ActionCtx, MutationCtx, QueryCtx
+    from reactor.runtime.actions import ActionCtx
+    from reactor.runtime.contexts import MutationCtx, QueryCtx
     from reactor.schema.codec import Codec
     from reactor.schema.signature import ArgumentsCodec
 

@@ -48,8 +48,9 @@ class _Baseline:
         self.store_s = root.store_s
         get_clock = getattr(time, "pthread_getcpuclockid", None)
         if get_clock is not None:
-            self.clock = get_clock(root.thread)
-            self.cpu = time.clock_gettime(self.clock)
+            clock: int = get_clock(root.thread)
+            self.clock = clock
+            self.cpu = time.clock_gettime(clock)
 
 
 def watch(root: Root) -> None:
