@@ -29,6 +29,8 @@ logger = logging.getLogger("reactor.sync")
 
 PENDING_ARGUMENTS_MAX_BYTES = 64 * 1024 * 1024
 """Arguments of mutations in the queue, beyond which a connection is not read from."""
+BACKEND_MAX_MUTATIONS = 256
+"""Mutations of one connection that the backend has at a time; more wait here, also while the socket is full of responses."""
 MESSAGE_MAX_BYTES = (64 * 1024 * 1024, 16 * 1024 * 1024)
 """The largest message that clients without chunks take: in fragments, and in one frame."""
 
@@ -75,6 +77,8 @@ class Worker:
         self._outbox: deque[bytes] = deque()
         self._outbox_bytes = 0
         self._flush_scheduled = False
+        self._waiting_calls: deque[Call] = deque()
+        self._backend_mutations = 0
         self._may_read: asyncio.Future[None] | None = None
         self._subscriber: Subscriber | None = None
         self._updating = False
@@ -139,6 +143,7 @@ class Worker:
         for task in self._tasks:
             task.cancel()
         self._outbox.clear()
+        self._waiting_calls.clear()
 
     # -------------------------------------------------------------------------------------------------------- effects
 
@@ -153,15 +158,8 @@ class Worker:
                 self._actions.add(task)
                 task.add_done_callback(self._actions.discard)
             else:
-                assert self._session.session_id is not None
-                self._backend.mutation(
-                    effect.path,
-                    effect.args,
-                    effect.caller,
-                    partial(self._mutation_done, effect.request_id),
-                    session=(self._session.session_id, effect.request_id),
-                    request_id=effect.log_id,
-                )
+                self._waiting_calls.append(effect)
+                self._mutate()
         elif isinstance(effect, Close):
             self.close(effect.code, effect.reason, effect.last)
         elif isinstance(effect, Hold):
@@ -188,7 +186,24 @@ class Worker:
         attributes = message.impersonating if message.impersonating is not None else message.acting_as
         return self._gatekeeper.admin(value, attributes)
 
+    def _mutate(self) -> None:
+        """Pass on what mutations the backend may have."""
+        session_id = self._session.session_id
+        assert session_id is not None
+        while self._waiting_calls and self._backend_mutations < BACKEND_MAX_MUTATIONS and not self._is_full():
+            call = self._waiting_calls.popleft()
+            self._backend_mutations += 1
+            self._backend.mutation(
+                call.path,
+                call.args,
+                call.caller,
+                partial(self._mutation_done, call.request_id),
+                session=(session_id, call.request_id),
+                request_id=call.log_id,
+            )
+
     def _mutation_done(self, request_id: int, outcome: Outcome) -> None:
+        self._backend_mutations -= 1
         self._perform_all(self._session.mutation_done(request_id, outcome))
 
     async def _act(self, call: Call) -> None:
@@ -228,6 +243,8 @@ class Worker:
             self._outbox.clear()
             self._outbox_bytes = 0
             self._last_sent = monotonic()
+        if self._waiting_calls and not self._closed:
+            self._mutate()
         if self._may_read is not None and not self._may_read.done() and not self._is_full():
             self._may_read.set_result(None)
 

@@ -47,7 +47,11 @@ def test_every_client_message_of_the_transcripts_is_understood() -> None:
         f'"sessionId":"{SESSION}"}}'
     )
     assert isinstance(connect, Connect)
-    assert (str(connect.session_id), connect.client_ts, connect.max_observed_timestamp) == (SESSION, 1795206436626, None)
+    assert (str(connect.session_id), connect.client_ts, connect.max_observed_timestamp) == (
+        SESSION,
+        1795206436626,
+        None,
+    )
     again = decode_client_message(
         f'{{"type":"Connect","sessionId":"{SESSION}","connectionCount":1,"lastCloseReason":null,'
         '"maxObservedTimestamp":"WKX4KMva6Rg=","clientTs":0}'
@@ -68,14 +72,14 @@ def test_every_client_message_of_the_transcripts_is_understood() -> None:
     assert bytes(first.args[0]) == b'{"a":1}'
     assert (second.args, second.journal) == ([], "J")
 
-    mutation = decode_client_message('{"args":[{"b":"once?"}],"type":"Mutation","requestId":0,"udfPath":"messages:send"}')
+    mutation = decode_client_message(
+        '{"args":[{"b":"once?"}],"type":"Mutation","requestId":0,"udfPath":"messages:send"}'
+    )
     assert isinstance(mutation, Mutation)
     assert isinstance(
         decode_client_message('{"type":"Action","requestId":1,"udfPath":"demo:act","args":[{"x":1}]}'), Action
     )
-    assert isinstance(
-        decode_client_message('{"type":"Event","eventType":"ClientConnect","event":{"x":[1,{}]}}'), Event
-    )
+    assert isinstance(decode_client_message('{"type":"Event","eventType":"ClientConnect","event":{"x":[1,{}]}}'), Event)
     js = decode_client_message(
         '{"type":"Authenticate","baseVersion":0,"tokenType":"Admin","value":"k","impersonating":{"subject":"u1"}}'
     )

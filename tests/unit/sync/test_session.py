@@ -293,7 +293,9 @@ def test_a_client_that_saw_more_than_a_restored_database_keeps_its_clock() -> No
 def test_a_client_from_the_future_is_sent_away_to_come_back() -> None:
     client = Client(connect=False)
     close = only_close(
-        client.send(type="Connect", sessionId=SESSION_ID, connectionCount=1, maxObservedTimestamp=encode_ts(NOW + 10**9))
+        client.send(
+            type="Connect", sessionId=SESSION_ID, connectionCount=1, maxObservedTimestamp=encode_ts(NOW + 10**9)
+        )
     )
     assert close == Close(1011, "InternalServerError")
 
