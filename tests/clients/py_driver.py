@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import math
+import os
 import sys
 from typing import Any
 
@@ -15,8 +16,13 @@ from convex.http_client import ConvexHttpClient
 from convex.values import convex_to_json, json_to_convex
 
 
+# The client logs to standard output by itself, from Rust: that goes to standard error, and answers to where it was.
+_answers = os.fdopen(os.dup(1), "w")
+os.dup2(2, 1)
+
+
 def tell(**message: Any) -> None:
-    print(json.dumps(message), flush=True)
+    print(json.dumps(message), file=_answers, flush=True)
 
 
 def encode(value: Any) -> Any:

@@ -333,7 +333,6 @@ class SyncClient:
             assert query is not None, f"a result of a query that is not subscribed: {change}"
             assert isinstance(change["logLines"], list)
             assert "journal" in change
-            assert change.get("errorData", ...) is not None, "errorData: null"
             assert ("value" if change["type"] == "QueryUpdated" else "errorMessage") in change, change
             query.journal = change["journal"]
             query.updates.append(change)
