@@ -11,7 +11,7 @@ from collections.abc import AsyncIterator, Callable, Coroutine, Generator
 from threading import get_ident
 from typing import TYPE_CHECKING, Any, Final, Generic, Literal, TypeVar, overload
 
-from reactor.engine.pagination import CursorSealer, fingerprint, read_page
+from reactor.engine.pagination import CursorSealer, Page, fingerprint, read_page
 from reactor.engine.ranges import IndexRange, make_range
 from reactor.engine.transaction import Scan
 from reactor.errors import DatabaseError
@@ -359,16 +359,15 @@ def _paginate(plan: Plan, options: PaginationOptions) -> PaginationResult[Any]:
     sealer = _sealers.get(root.host.cursor_key)
     if sealer is None:
         sealer = _sealers[root.host.cursor_key] = CursorSealer(root.host.cursor_key)
-    range_ = plan.whole_range()
-    if range_ is None:
-        # No such table yet. The cursor has to stay good once there is one.
-        range_ = IndexRange(_no_index(plan.binding.name), b"", b"")
+    # Without a table there is nothing to read, but the cursor has to stay good once there is one.
+    found = plan.whole_range()
+    range_ = found or IndexRange(IndexInfo(0, plan.binding.name, 0, BY_CREATION_TIME, ()), b"", None)
     query = fingerprint(range_, reverse=bool(plan.reverse), operators=plan.operators)
     top = call.depth == 0 and call.fn.kind == "query"
     end_cursor = options.end_cursor if isinstance(options.end_cursor, str) else None
     if end_cursor is None and top:
         end_cursor = root.journal
-    page = read_page(
+    page = Page([], True, sealer.seal(None, query), None, None) if found is None else read_page(
         call.tx,
         range_,
         plan.convert,
@@ -391,10 +390,6 @@ def _paginate(plan: Plan, options: PaginationOptions) -> PaginationResult[Any]:
         split_cursor=page.split_cursor,
         page_status=page.page_status,
     )
-
-
-def _no_index(table: str) -> IndexInfo:
-    return IndexInfo(0, table, 0, BY_CREATION_TIME, ())
 
 
 class _Rows(Generic[T]):
