@@ -25,6 +25,8 @@ def run_pytest(project: Path, tests: str, *options: str, app: str = "", without_
     """Run pytest in a new project whose app is in the directory `app`; returns what it prints."""
     functions = project / app / "functions"
     functions.mkdir(parents=True)
+    # With an __init__.py, or the sample app's `functions`, which this environment can import, would come first.
+    (functions / "__init__.py").write_text("")
     (functions / "things.py").write_text(APP)
     (project / "pyproject.toml").write_text(
         (f'[tool.reactor]\napp = "{app}"\n' if app else "[tool.reactor]\n")
