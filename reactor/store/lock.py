@@ -15,6 +15,19 @@ __all__ = ["LOCK_FILE", "DirectoryLock"]
 LOCK_FILE: Final = "lock"
 
 
+def _make_durably(directory: Path) -> None:
+    if directory.is_dir():
+        return
+    # Other users of the machine have no business with the data, and the deployment's secrets are among it.
+    directory.parent.mkdir(parents=True, exist_ok=True)
+    directory.mkdir(mode=0o700, exist_ok=True)
+    fd = os.open(directory.parent, os.O_RDONLY)
+    try:
+        os.fsync(fd)
+    finally:
+        os.close(fd)
+
+
 class DirectoryLock:
     """The lock of one data directory. The kernel drops it when the process dies, however it dies.
 
@@ -35,7 +48,7 @@ class DirectoryLock:
         if self._fd is not None:
             return
         try:
-            self._directory.mkdir(parents=True, exist_ok=True)
+            _make_durably(self._directory)
             fd = os.open(self._directory / LOCK_FILE, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         except OSError as error:
             raise StoreError(f"The data directory {self._directory} can't be used: {error}.") from error

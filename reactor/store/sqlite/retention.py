@@ -39,26 +39,32 @@ class Retention:
 
 
 class Pruner:
-    """Prunes within the writer's transaction. Its memory of the log is true to the file only after `load`."""
+    """Prunes within the writer's transaction. `undo` takes back what it remembers of one that failed."""
 
     def __init__(self, retention: Retention, clock: Clock) -> None:
         self._retention, self._clock = retention, clock
         self._log_bytes = 0
         self._oldest: int | None = None
         self._sweep: tuple[str, int] = ("", -1)
+        self._before = (self._log_bytes, self._oldest, self._sweep)
 
     def load(self, raw: sqlite3.Connection) -> None:
-        """Measure the log. After open, and after a transaction that pruned was rolled back."""
+        """Measure the log, once after the file was opened."""
         # SQLite knows the length of a record without reading it.
         oldest, total = raw.execute("SELECT min(ts), total(length(record)) FROM log").fetchone()
         self._oldest, self._log_bytes = oldest, int(total)
 
     def prune(self, raw: sqlite3.Connection, *, rows: int, size: int, requests: int) -> None:
         """Make up for a transaction that appends `rows` log rows of `size` bytes and `requests` request records."""
+        self._before = (self._log_bytes, self._oldest, self._sweep)
         if rows:
             self._prune_log(raw, rows, size)
         if requests:
             self._prune_requests(raw, requests)
+
+    def undo(self) -> None:
+        """The transaction that was pruned last did not commit."""
+        self._log_bytes, self._oldest, self._sweep = self._before
 
     def _prune_log(self, raw: sqlite3.Connection, rows: int, size: int) -> None:
         self._log_bytes += size

@@ -134,6 +134,7 @@ class SqliteStore:
             return
         self._is_open = False
         connection = self._connection
+        is_stuck = False
         try:
             await self._pool.close()
             await asyncio.get_running_loop().run_in_executor(None, self.checkpointer.stop)
@@ -145,13 +146,17 @@ class SqliteStore:
                             lambda: connection.raw.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
                         )
                 except TimeoutError:
-                    _log.critical("the writer thread is stuck in a job; it is abandoned")
+                    _log.critical(
+                        "the writer thread is stuck in a job; it is abandoned, the lock held until the process ends"
+                    )
+                    is_stuck = True
                     connection.abandon()
                 except Exception:
                     _log.exception("the last checkpoint failed; the WAL is kept and read at the next start")
                 await self._close_writer()
         finally:
-            self._lock.release()
+            if not is_stuck:  # its job may yet commit
+                self._lock.release()
 
     async def write(self, job: Callable[[Writer], T], /) -> T:
         """Run `job` on the writer's thread, after the jobs of earlier callers. Cancelling the caller doesn't stop it.

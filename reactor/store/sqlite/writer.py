@@ -128,7 +128,7 @@ class SqliteWriter(SqliteReader):
             self._forget()
             if self._pruned:
                 self._pruned = False
-                self._pruner.load(self._raw)
+                self._pruner.undo()
         except sqlite3.Error as error:
             self.is_broken = True
             raise translate(error, self._directory) from error

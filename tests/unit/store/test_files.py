@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import ast
+import asyncio
 import sqlite3
 import subprocess
 import sys
+import threading
 from pathlib import Path
 
 import pytest
@@ -14,6 +16,7 @@ import reactor
 from reactor.clock import ManualClock
 from reactor.errors import StoreError, Unavailable
 from reactor.store.lock import LOCK_FILE, DirectoryLock
+from reactor.store.sqlite import store as store_module
 from reactor.store.sqlite.connection import STATEMENT_CACHE
 from reactor.store.sqlite.layout import DATA_FILE, FORMAT
 from reactor.store.sqlite.store import SqliteStore
@@ -117,6 +120,36 @@ async def test_a_second_process_is_told_who_holds_the_directory(tmp_path: Path, 
     again = SqliteStore(tmp_path, clock=clock)
     await again.open()
     await again.close()
+
+
+async def test_the_data_directory_is_closed_to_other_users(tmp_path: Path, clock: ManualClock) -> None:
+    store = SqliteStore(tmp_path / "deep" / "data", clock=clock)
+    await store.open()
+    await store.close()
+    assert (tmp_path / "deep" / "data").stat().st_mode & 0o077 == 0
+
+
+async def test_a_store_closed_with_its_writer_stuck_keeps_the_lock(
+    tmp_path: Path, clock: ManualClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """engine rules 1 and 21: the job may yet commit, so nobody else may start."""
+    monkeypatch.setattr(store_module, "WRITER_GRACE_S", 0.01)
+    store = SqliteStore(tmp_path, clock=clock)
+    await store.open()
+    started, go_on = threading.Event(), threading.Event()
+
+    def stuck(writer: object) -> None:
+        started.set()
+        go_on.wait()
+
+    writing = asyncio.ensure_future(store.write(stuck))
+    await asyncio.get_running_loop().run_in_executor(None, started.wait)
+    await store.close()
+    with pytest.raises(Unavailable):
+        await SqliteStore(tmp_path, clock=clock).open()
+    go_on.set()
+    await writing
+    store._lock.release()
 
 
 HOLDER = """

@@ -6,10 +6,13 @@ from pathlib import Path
 
 import pytest
 
+from reactor import faults
 from reactor.clock import ManualClock
+from reactor.errors import StoreError
 from reactor.store.protocol import LogRow, RequestRecord, Writer
 from reactor.store.sqlite.retention import Retention
 from reactor.store.sqlite.store import SqliteStore
+from reactor.store.sqlite.writer import BEFORE_COMMIT
 
 SECOND = 1_000_000_000
 
@@ -85,6 +88,26 @@ async def test_the_log_is_bounded_by_bytes_also_after_a_restart_and_rollbacks(
     assert len(await kept(store)) == 10
     await store.write(append(clock, 1))
     assert len(await kept(store)) == 10
+    await store.close()
+
+
+async def test_a_commit_that_failed_has_pruned_nothing(tmp_path: Path, clock: ManualClock) -> None:
+    """engine rules 7 and 9"""
+    store = await opened(tmp_path, clock, Retention(log_seconds=60))
+    old = [await store.write(append(clock)) for _ in range(50)]
+    clock.advance(61 * SECOND)
+
+    def fail() -> None:
+        raise OSError("fault injected")
+
+    faults.arm(BEFORE_COMMIT, fail)
+    for _ in range(3):
+        with pytest.raises(StoreError):
+            await store.write(append(clock))
+    faults.disarm_all()
+    assert await kept(store) == old
+    last = await store.write(append(clock))
+    assert await kept(store) == [*old[18:], last]
     await store.close()
 
 
