@@ -20,7 +20,7 @@ from reactor.auth.identity import ANONYMOUS, Caller
 from reactor.http.request import HttpError, Request
 from reactor.limits import DEFAULT_LIMITS, IDENTIFIER_MAX_CHARS, Limits
 from reactor.runtime.waist import Backend, Failure, Outcome
-from reactor.sync.messages import ProtocolError, decode_ts, encode_log_lines, encode_text, encode_ts
+from reactor.sync.messages import ProtocolError, decode_ts, encode_log_lines, encode_text, encode_ts, has_lone_surrogate
 from reactor.values.formats import clean_json, encoded_json, export_json
 
 __all__ = ["FunctionApi"]
@@ -217,7 +217,10 @@ class FunctionApi:
         try:
             return decoder.decode(body)
         except (ValueError, RecursionError) as error:  # msgspec's errors are ValueErrors, and so are Unicode errors
-            raise HttpError(400, "BadJsonBody", f"The request body could not be read: {error}") from None
+            why = str(error)
+            if has_lone_surrogate(body.decode("latin-1")):
+                why = "a string holds half of a surrogate pair, which is no text"
+            raise HttpError(400, "BadJsonBody", f"The request body could not be read: {why}") from None
 
 
 def _is_json(content_type: bytes | None) -> bool:

@@ -4,13 +4,10 @@ from __future__ import annotations
 
 import html
 import json
-from collections.abc import Mapping
-from typing import Protocol
+from collections.abc import Sequence
+from dataclasses import dataclass
 
-__all__ = ["PLAIN_TEXT", "ListedFunction", "render_status_page"]
-
-PLAIN_TEXT = "This Convex deployment is running, served by reactor."
-"""What everybody but a browser gets."""
+__all__ = ["ListedFunction", "render_status_page"]
 
 _STYLE = """
 :root { color-scheme: light dark; --line: color-mix(in srgb, currentColor 18%, transparent);
@@ -33,21 +30,18 @@ const convex = new ConvexReactClient({url});
 const result = useQuery({call});"""
 
 
-class ListedFunction(Protocol):
-    """What the page shows of a function."""
+@dataclass(frozen=True, slots=True)
+class ListedFunction:
+    """What the page shows of a function. `summary` is the first line of its docstring, or ""."""
 
-    @property
-    def path(self) -> str: ...
-    @property
-    def kind(self) -> str: ...
-    @property
-    def is_internal(self) -> bool: ...
-    @property
-    def summary(self) -> str: ...
+    path: str
+    kind: str
+    is_internal: bool = False
+    summary: str = ""
 
 
 def render_status_page(
-    url: str, functions: Mapping[str, ListedFunction] | None, *, version: str, broken: str | None = None
+    url: str, functions: Sequence[ListedFunction] | None, *, version: str, broken: str | None = None
 ) -> bytes:
     """The page. `functions` None hides them (production); `broken` is the error that keeps the app's code from loading."""
     parts = [
@@ -58,7 +52,7 @@ def render_status_page(
     if broken is not None:
         parts.append(f"<h2>The code does not load</h2><pre class=error>{html.escape(broken)}</pre>")
     if functions is not None:
-        public = [f for f in functions.values() if not f.is_internal]
+        public = [f for f in functions if not f.is_internal]
         parts.append("<h2>Functions</h2>")
         if public:
             rows = "".join(

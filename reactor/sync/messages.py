@@ -144,6 +144,11 @@ def decode_client_message(text: str | bytes) -> ClientMessage:
         raise ProtocolError(f"Received a message that is not JSON: {error}") from None
 
 
+def has_lone_surrogate(text: str) -> bool:
+    """Whether a JSON text has an escape for half of a surrogate pair."""
+    return _mark_lone_surrogates(text) is not None
+
+
 def _mark_lone_surrogates(text: str) -> str | None:
     def mark(match: re.Match[str]) -> str:
         return match[0] if match[2] is None else f"{match[1]}\\ufffd"

