@@ -11,6 +11,7 @@ from pathlib import Path
 import httpx
 import pytest
 
+from tests.support.driver import node_driver
 from tests.support.server import ReactorProcess, free_port
 from tests.support.sync_client import SyncClient
 
@@ -87,6 +88,19 @@ async def test_live_queries_work_below_a_path(host: Host) -> None:
     await client.mutation("notes:add", {"text": "x"})
     assert count.value == 1
     await client.close()
+
+
+@pytest.mark.node
+async def test_the_official_npm_client_works_below_a_path(host: Host) -> None:
+    """The PyPI client can't: it drops the path of its deployment's URL."""
+    async with node_driver() as npm:
+        await npm.call("newClient", name="c", url=f"{host.url}/live")
+        await npm.call("subscribe", name="c", sub="s", path="notes:count", args={})
+        await npm.until_update("s", lambda value: value == 0)
+        await npm.call("mutation", name="c", path="notes:add", args={"text": "x"})
+        assert npm.updates("s") == [0, 1]
+        assert await npm.call("query", name="c", path="notes:word", args={}) == "first"
+        npm.assert_calm()
 
 
 async def test_the_host_ends_cleanly_with_open_sockets(host: Host) -> None:
