@@ -74,13 +74,12 @@ class Codec:
                 return self._fast(raw)
             except Exception:
                 pass
-        value = wire.decode(raw)
+        value: Any = wire.decode(raw)
         if isinstance(self.shape, (ValidatorShape, AnyShape)):
             return value
         if isinstance(self.shape, StructShape) and self.shape.is_projection and isinstance(value, dict):
             value = {name: item for name, item in value.items() if name in self.shape.by_wire}
-        self.validator.check(value, None)
-        return self.shape.load(value, None)
+        return self.load(value, None)
 
     def takes(self, raw: bytes, resolve: Resolver | None) -> bool:
         """Whether the fast way takes the bytes: then they fit. False says nothing; the validator decides."""

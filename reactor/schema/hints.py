@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import inspect
 import sys
+import types
 import typing
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -15,7 +16,16 @@ from typing import Any
 
 from reactor.errors import SchemaError
 
-__all__ = ["Scope", "UnresolvedName", "evaluate", "own_hints", "scope_of_class", "scope_of_function", "signature_hints"]
+__all__ = [
+    "Scope",
+    "UnresolvedName",
+    "evaluate",
+    "keep_locals",
+    "own_hints",
+    "scope_of_class",
+    "scope_of_function",
+    "signature_hints",
+]
 
 
 class UnresolvedName(SchemaError):
@@ -51,7 +61,7 @@ def scope_of_class(cls: type) -> Scope:
 
 def scope_of_function(function: Callable[..., Any]) -> Scope:
     """The names that the annotations of `function` can use; its closure counts."""
-    local_names: dict[str, Any] = {}
+    local_names: dict[str, Any] = dict(getattr(function, "_reactor_locals", None) or {})
     code, closure = getattr(function, "__code__", None), getattr(function, "__closure__", None)
     for name, cell in zip(code.co_freevars if code else (), closure or (), strict=False):
         try:
@@ -61,6 +71,15 @@ def scope_of_function(function: Callable[..., Any]) -> Scope:
     for parameter in getattr(function, "__type_params__", ()):
         local_names[parameter.__name__] = parameter
     return Scope(getattr(function, "__globals__", {}), local_names, getattr(function, "__qualname__", repr(function)))
+
+
+def keep_locals(function: Callable[..., Any], frame: types.FrameType) -> None:
+    """Let the annotations of `function` use the names of the function that `frame` runs, in which it is being defined.
+
+    Nothing is kept at module level. Handlers in a test's body can then name the classes of that body.
+    """
+    if frame.f_locals is not frame.f_globals and frame.f_code.co_name != "<module>":
+        inspect.unwrap(function)._reactor_locals = dict(frame.f_locals)
 
 
 def evaluate(annotation: Any, scope: Scope, extra: Mapping[str, Any] | None = None) -> Any:

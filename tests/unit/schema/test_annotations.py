@@ -129,7 +129,7 @@ def test_defaults_decide_whether_null_and_absence_are_let_in() -> None:
         b: str | None
         c: str | None = None
         d: str | UnsetType = UNSET
-        e: str | None | UnsetType = UNSET
+        e: str | UnsetType | None = UNSET
         f: int = 3
         g: str | None = "x"
 
@@ -164,8 +164,8 @@ def test_generic_structs_below_generic_structs_fill_in_their_parameters() -> Non
 
 def test_a_class_can_refer_to_one_that_is_defined_below_it() -> None:
     class Comment(Document):
-        on: Id["Post"]
-        by: "Author"
+        on: Id[Post]
+        by: Author
 
     class Author(Struct):
         name: str
@@ -179,9 +179,9 @@ def test_a_class_can_refer_to_one_that_is_defined_below_it() -> None:
 
 
 class Early(Document):
-    later: Id["Later"]
-    inner: "Inner"
-    many: list["Inner"]
+    later: Id[Later]
+    inner: Inner
+    many: list[Inner]
 
 
 class Inner(Struct):
@@ -293,7 +293,7 @@ def test_a_struct_that_contains_itself_is_refused() -> None:
 
 
 class Node(Struct):
-    children: list["Node"]
+    children: list[Node]
 
 
 def test_a_subclass_of_a_tables_class_has_the_ids_of_that_table() -> None:
