@@ -283,6 +283,12 @@ class Reactor:
     # ------------------------------------------------------------------------------------------------------ small routes
 
     @property
+    def router(self) -> Router:
+        """What answers requests once started: for servers that start and stop us themselves."""
+        assert self._router is not None, "not started"
+        return self._router
+
+    @property
     def functions(self) -> Mapping[str, RegisteredFunction]:
         """The functions in force, by path."""
         return self.backend.app.functions

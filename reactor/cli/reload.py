@@ -28,15 +28,17 @@ async def keep_fresh(reactor: Reactor) -> None:
     changed: asyncio.Queue[set[Path]] = asyncio.Queue()
     packages: dict[Path, asyncio.Task[None]] = {}
     top = asyncio.create_task(_watch(app, changed, recursive=False))
+    _watch_packages(app, packages, changed)
     try:
         while True:
-            _watch_packages(app, packages, changed)
             paths = await changed.get()
             while not changed.empty():
                 paths |= changed.get_nowait()
-            if all(path.suffix not in _WATCHED for path in paths):
-                continue  # a new directory, perhaps: the next turn watches it
-            await _reload(reactor, paths)
+            for package in _watch_packages(app, packages, changed):
+                paths.update(package.rglob("*.py"))  # written before anybody watched
+            paths = {path for path in paths if path.suffix in _WATCHED}
+            if paths:
+                await _reload(reactor, paths)
     finally:
         tasks = [top, *packages.values()]
         for task in tasks:
@@ -56,13 +58,18 @@ async def _reload(reactor: Reactor, paths: set[Path]) -> None:
         console.say(f"reloaded {names} in {(time.perf_counter() - began) * 1000:.0f} ms", style="green")
 
 
-def _watch_packages(app: Path, packages: dict[Path, asyncio.Task[None]], changed: asyncio.Queue[set[Path]]) -> None:
-    """Watch every package below the app's directory, from when it is there."""
+def _watch_packages(
+    app: Path, packages: dict[Path, asyncio.Task[None]], changed: asyncio.Queue[set[Path]]
+) -> list[Path]:
+    """Watch every package below the app's directory, from when it is there. Returns those that are new."""
+    new: list[Path] = []
     for path in [p for p, task in packages.items() if task.done()]:
         del packages[path]
     for path in app.iterdir():
         if path not in packages and path.is_dir() and (path.name == "functions" or (path / "__init__.py").is_file()):
             packages[path] = asyncio.create_task(_watch(path, changed, recursive=True))
+            new.append(path)
+    return new
 
 
 async def _watch(path: Path, changed: asyncio.Queue[set[Path]], *, recursive: bool) -> None:

@@ -139,7 +139,7 @@ async def _serve(
             console.complain_about_app(reactor.broken, settings.app, "Nothing is served yet; save a correction.")
         background: list[asyncio.Task[None]] = []
         try:
-            servers = [_uvicorn(reactor, settings), _uvicorn(reactor.site, settings)]
+            servers = [_uvicorn(reactor.router, settings), _uvicorn(reactor.site, settings)]
             serving = [
                 asyncio.create_task(server.serve(sockets=[listener]), name="uvicorn")
                 for server, listener in zip(servers, sockets, strict=True)

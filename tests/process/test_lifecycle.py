@@ -9,7 +9,9 @@ import stat
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import httpx
@@ -20,6 +22,20 @@ from tests.support.sync_client import SyncClient
 
 pytestmark = pytest.mark.process
 Server = Callable[..., ReactorProcess]
+
+SLOW = """
+import asyncio
+import sys
+from reactor import ActionCtx, action
+
+
+@action
+async def wait(ctx: ActionCtx) -> str:
+    sys.stderr.write("waiting now\\n")
+    sys.stderr.flush()
+    await asyncio.sleep(1)
+    return "done"
+"""
 
 
 def test_dev_prints_where_it_is_and_what_a_front_end_needs(app: Path, server: Server) -> None:
@@ -76,6 +92,38 @@ async def test_what_was_accepted_before_the_signal_is_committed(app: Path, serve
     count = running.query("notes:count")
     assert answered <= count <= 200
     assert "Traceback" not in running.log()
+
+
+def test_a_request_under_way_is_answered_before_the_end(app: Path, server: Server) -> None:
+    (app / "functions" / "slow.py").write_text(SLOW)
+    running = server(app).start()
+    with ThreadPoolExecutor() as pool:
+        answer = pool.submit(running.call, "action", "slow:wait")
+        _wait_until(lambda: "waiting now" in running.log())
+        os.kill(running.pid, signal.SIGTERM)
+        assert answer.result(30)["value"] == "done"
+    assert running.wait_exit() == 0
+
+
+def test_a_second_signal_ends_it_at_once(app: Path, server: Server) -> None:
+    (app / "functions" / "slow.py").write_text(SLOW.replace("sleep(1)", "sleep(1000)"))
+    running = server(app).start()
+    with ThreadPoolExecutor() as pool:
+        answer = pool.submit(running.call, "action", "slow:wait")
+        _wait_until(lambda: "waiting now" in running.log())
+        os.kill(running.pid, signal.SIGINT)
+        _wait_until(lambda: "stopping" in running.log())
+        _wait_until(lambda: _stopped_by_another(running))
+        assert isinstance(answer.exception(30), httpx.TransportError)
+
+
+def _stopped_by_another(running: ReactorProcess) -> bool:
+    """Signals that come within half a second are one: so again and again."""
+    if running.running:
+        os.kill(running.pid, signal.SIGINT)
+        return False
+    assert running.wait_exit() == 130
+    return True
 
 
 def test_a_second_process_on_the_same_data_is_refused_by_name(app: Path, server: Server) -> None:
@@ -235,6 +283,14 @@ def test_without_a_manual_clock_nobody_moves_time(app: Path, server: Server) -> 
     operator = {"Authorization": f"Convex {ADMIN_KEY}"}
     answer = httpx.post(f"{running.url}/api/testing/advance_clock", json={"advance_ms": 1}, headers=operator)
     assert answer.status_code == 404
+
+
+def _wait_until(condition: Callable[[], bool]) -> None:
+    """Polling: nothing tells when a log file grows."""
+    deadline = time.monotonic() + 20
+    while not condition():
+        assert time.monotonic() < deadline, "waited 20 s in vain"
+        time.sleep(0.02)
 
 
 def _child_of(pid: int) -> int:

@@ -16,6 +16,16 @@ pytestmark = pytest.mark.process
 Server = Callable[..., ReactorProcess]
 
 
+HELLO = """
+from reactor import QueryCtx, query
+
+
+@query
+async def hello(ctx: QueryCtx) -> str:
+    return "here"
+"""
+
+
 def save(path: Path, old: str, new: str) -> None:
     text = path.read_text()
     assert old in text
@@ -44,11 +54,28 @@ async def test_new_modules_and_functions_appear(app: Path, server: Server) -> No
     await client.modify({"type": "Add", "queryId": later.id, "udfPath": "more:hello", "args": [{}]})
     await client.until(lambda: bool(later.updates))
     assert later.last["type"] == "QueryFailed"
-    (app / "functions" / "more.py").write_text(
-        "from reactor import QueryCtx, query\n\n\n@query\nasync def hello(ctx: QueryCtx) -> str:\n    return 'here'\n"
-    )
+    (app / "functions" / "more.py").write_text(HELLO)
     await client.until_value(later, lambda value: value == "here")
     await client.close()
+
+
+def test_the_first_module_of_an_empty_app_goes_live(tmp_path: Path, server: Server) -> None:
+    empty = tmp_path / "empty"
+    empty.mkdir()
+    running = server(empty).start()
+    assert "no functions yet" in running.log()
+    (empty / "functions" / "inner").mkdir(parents=True)
+    (empty / "functions" / "inner" / "deep.py").write_text(HELLO)
+    _wait_until(lambda: running.call("query", "inner/deep:hello")["status"] == "success")
+
+
+async def test_a_helper_beside_the_functions_is_reloaded_too(app: Path, server: Server) -> None:
+    (app / "words.py").write_text('WORD = "one"\n')
+    save(app / "functions" / "notes.py", 'WORD = "first"', "from words import WORD")
+    running = server(app).start()
+    assert running.query("notes:word") == "one"
+    (app / "words.py").write_text('WORD = "two"\n')
+    _wait_until(lambda: running.query("notes:word") == "two")
 
 
 @pytest.mark.parametrize(

@@ -45,7 +45,7 @@ def test_a_fresh_repository_counts_as_empty_and_keeps_its_files(tmp_path: Path) 
 
 def test_an_occupied_directory_is_refused_untouched(tmp_path: Path) -> None:
     (tmp_path / "schema.py").write_text("precious")
-    with pytest.raises(FileExistsError, match="is not empty: it has schema.py"):
+    with pytest.raises(FileExistsError, match=r"is not empty: it has schema\.py"):
         create_app(tmp_path)
     assert [p.name for p in tmp_path.iterdir()] == ["schema.py"]
     result = runner.invoke(cli, ["init", str(tmp_path)])
