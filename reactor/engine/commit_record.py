@@ -59,20 +59,15 @@ class CommitRecord:
     writes: list[DocumentWrite]
     names: tuple[str, ...] = ()
     """Other things that changed: `table:<name>` when a table came to be, `env:<name>`, `code`."""
-
-    @property
-    def size(self) -> int:
-        """Roughly how many bytes it takes in memory."""
-        total = 200
-        for write in self.writes:
-            total += 250
-            for change in write.keys:
-                total += 150 + sum(map(len, change.before or change.after or ()))
-        return total
+    size: int = 0
+    """Roughly how many bytes it takes in memory; known once it was encoded."""
 
     def encode(self) -> bytes:
         """The stored form: msgpack of a `StoredRecord`."""
-        return _encoder.encode(StoredRecord([_stored(w) for w in self.writes], self.names))
+        data = _encoder.encode(([_stored(w) for w in self.writes], self.names))
+        # Objects, tuples and lists around each key weigh more than the key.
+        self.size = 200 + 2 * len(data) + 600 * len(self.writes)
+        return data
 
 
 class StoredWrite(msgspec.Struct, array_like=True, frozen=True):
@@ -98,12 +93,13 @@ def _join(parts: KeyParts | None) -> bytes | None:
     return None if parts is None else b"".join(parts)[:LOG_KEY_MAX_BYTES]
 
 
-def _stored(write: DocumentWrite) -> StoredWrite:
-    keys: list[list[int | bytes | None]] = [
-        [c.index, _join(c.before)] if c.before == c.after else [c.index, _join(c.before), _join(c.after)]
-        for c in write.keys
+def _stored(write: DocumentWrite) -> tuple[object, ...]:
+    # Plain tuples in the order of StoredWrite's fields: this runs for every document written.
+    keys = [
+        (index, _join(before)) if before is after or before == after else (index, _join(before), _join(after))
+        for index, before, after in write.keys
     ]
-    return StoredWrite(write.table, write.id, write.operation, keys, write.fields)
+    return write.table, write.id, write.operation, keys, write.fields
 
 
 def decode_record(data: bytes) -> StoredRecord:

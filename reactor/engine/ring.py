@@ -14,10 +14,6 @@ from reactor.engine.read_set import ReadSet
 
 __all__ = ["Ring"]
 
-SLACK = 256
-"""Records dropped at a time: deleting from the front of a list costs its length."""
-
-
 class Ring:
     def __init__(self, floor: int, max_bytes: int) -> None:
         """`floor`: the newest timestamp before the first record to come."""
@@ -27,29 +23,34 @@ class Ring:
         self._bytes = 0
         self._timestamps: list[int] = []
         self._records: list[CommitRecord] = []
+        self._sizes: list[int] = []
 
     def __len__(self) -> int:
         return len(self._records)
 
     def append(self, record: CommitRecord, oldest_needed: int) -> None:
         """Add the newest record; forget old ones that nobody needs (`ts <= oldest_needed`) beyond the size."""
+        size = record.size
         self._timestamps.append(record.ts)
         self._records.append(record)
-        self._bytes += record.size
+        self._sizes.append(size)
+        self._bytes += size
         if self._bytes > self._max_bytes:
-            drop = 0
-            freed = 0
-            while (
-                drop < len(self._records) - 1
-                and self._timestamps[drop] <= oldest_needed
-                and self._bytes - freed > self._max_bytes * 3 // 4
-            ):
-                freed += self._records[drop].size
-                drop += 1
-            if drop >= min(SLACK, len(self._records) - 1):
-                self.floor = self._timestamps[drop - 1]
-                del self._timestamps[:drop], self._records[:drop]
-                self._bytes -= freed
+            self._forget(oldest_needed)
+
+    def _forget(self, oldest_needed: int) -> None:
+        # Down to three quarters, so that the cost of deleting from the front of lists is spread over many appends.
+        drop = 0
+        while (
+            drop < len(self._records) - 1
+            and self._timestamps[drop] <= oldest_needed
+            and self._bytes > self._max_bytes * 3 // 4
+        ):
+            self._bytes -= self._sizes[drop]
+            drop += 1
+        if drop:
+            self.floor = self._timestamps[drop - 1]
+            del self._timestamps[:drop], self._records[:drop], self._sizes[:drop]
 
     def after(self, ts: int) -> Iterator[CommitRecord]:
         """The records with a greater timestamp. `ts` must not be below `floor`."""

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any, Final
 
 from reactor.engine.commit_record import CommitKind, CommitRecord, DocumentWrite, KeyChange, KeyParts
@@ -72,13 +72,18 @@ def field_at(document: Mapping[str, Any], path: str) -> Any:
 
 def key_parts(index: IndexInfo, document: Mapping[str, Any]) -> KeyParts:
     """A document's key in an index, in its parts: one per field, then creation time, then id."""
-    if index.name == BY_ID:
-        return (id_key(document["_id"]),)
-    return (
-        *[encode_value(field_at(document, path)) for path in index.fields],
-        encode_value(float(document["_creationTime"])),
-        id_key(document["_id"]),
-    )
+    return _parts(index, document, _key_tail(document))
+
+
+def _key_tail(document: Mapping[str, Any]) -> KeyParts:
+    """What every index key ends in."""
+    return encode_value(float(document["_creationTime"])), id_key(document["_id"])
+
+
+def _parts(index: IndexInfo, document: Mapping[str, Any], tail: KeyParts) -> KeyParts:
+    if not index.fields:
+        return tail[1:] if index.name == BY_ID else tail
+    return (*[encode_value(field_at(document, path)) for path in index.fields], *tail)
 
 
 class Scan:
@@ -90,7 +95,7 @@ class Scan:
 
     __slots__ = (
         "_at", "_chunk", "_end", "_index", "_last", "_reader", "_reverse", "_rows", "_start", "_transaction",
-        "_version", "exhausted", "range",
+        "_version", "_was_last", "exhausted", "range",
     )  # fmt: skip
 
     def __init__(self, transaction: Transaction, range_: IndexRange, reverse: bool) -> None:
@@ -105,6 +110,8 @@ class Scan:
         self._at = 0
         self._chunk = FIRST_CHUNK
         self._version = transaction.version
+        self._was_last = False
+        """Whether the chunk at hand reaches the end of the range."""
         self._last: bytes | None = None
 
     def limit_chunk(self, rows: int) -> None:
@@ -118,7 +125,11 @@ class Scan:
         """
         if self.exhausted:
             return None
-        if self._at >= len(self._rows) or self._version != self._transaction.version:
+        transaction = self._transaction
+        if self._at >= len(self._rows) or self._version != transaction.version:
+            if self._was_last and self._version == transaction.version:
+                self.exhausted = True
+                return None
             self._fetch()
             if not self._rows:
                 self.exhausted = True
@@ -126,7 +137,7 @@ class Scan:
         row = self._rows[self._at]
         self._at += 1
         self._last = row[0]
-        self._transaction.usage.read_document(len(row[1]))
+        transaction.usage.read_document(len(row[1]))
         return row
 
     def _fetch(self) -> None:
@@ -143,6 +154,7 @@ class Scan:
         self._rows = self._reader.scan(
             self._index, self._start, self._end, reverse=self._reverse, limit=self._chunk
         )
+        self._was_last = len(self._rows) < self._chunk
         self._chunk = min(self._chunk * 4, GREATEST_CHUNK)
 
     def interval(self) -> Interval | None:
@@ -261,14 +273,55 @@ class Transaction:
 
 
 class _Pending:
-    """A document's net change so far; the document trees are None where it did not, or no longer does, exist."""
+    """A document's net change so far; the document trees are None where it did not, or no longer does, exist.
 
-    __slots__ = ("after", "before", "table")
+    `changed` holds the names of the fields that differ, or None when that has to be worked out.
+    """
 
-    def __init__(self, table: TableInfo, before: dict[str, Any] | None, after: dict[str, Any] | None) -> None:
+    __slots__ = ("after", "before", "changed", "table")
+
+    def __init__(
+        self,
+        table: TableInfo,
+        before: dict[str, Any] | None,
+        after: dict[str, Any] | None,
+        changed: Iterable[str] | None,
+    ) -> None:
         self.table = table
         self.before = before
         self.after = after
+        self.changed = changed
+
+    def write(self, document_id: str) -> DocumentWrite | None:
+        """What the commit record says of it; None when nobody ever saw the document."""
+        before, after, indexes = self.before, self.after, self.table.indexes.values()
+        number = self.table.number
+        if before is None:
+            if after is None:
+                return None
+            tail = _key_tail(after)
+            keys = [KeyChange(i.number, None, _parts(i, after, tail)) for i in indexes]
+            return DocumentWrite(number, document_id, "insert", keys, tuple(after))
+        tail = _key_tail(before)
+        if after is None:
+            keys = [KeyChange(i.number, _parts(i, before, tail), None) for i in indexes]
+            return DocumentWrite(number, document_id, "delete", keys, tuple(before))
+        changed = self.changed
+        if changed is None:
+            changed = [
+                name
+                for name in before.keys() | after.keys()
+                if not values_equal(before.get(name, UNSET), after.get(name, UNSET))
+            ]
+        keys = []
+        for index in indexes:
+            old = new = _parts(index, before, tail)
+            for path in index.fields:
+                if path in changed or ("." in path and path.partition(".")[0] in changed):
+                    new = _parts(index, after, tail)
+                    break
+            keys.append(KeyChange(index.number, old, new))
+        return DocumentWrite(number, document_id, "update", keys, tuple(changed))
 
 
 class WriteTransaction(Transaction):
@@ -352,8 +405,9 @@ class WriteTransaction(Transaction):
         self.usage.write_document(len(body))
         self.version += 1
         self.writer.insert(table, document_id, body)
+        tail = _key_tail(document)
         for index in table.kept:
-            self.writer.add_key(index, b"".join(key_parts(index, document)), document_id)
+            self.writer.add_key(index, b"".join(_parts(index, document, tail)), document_id)
         self._documents[document_id] = body
         self._note(table, document_id, None, document)
         return document_id
@@ -372,8 +426,9 @@ class WriteTransaction(Transaction):
         self.usage.write_document(len(body))
         self.version += 1
         self.writer.insert(table, document_id, body)
+        tail = _key_tail(document)
         for index in table.kept:
-            self.writer.add_key(index, b"".join(key_parts(index, document)), document_id)
+            self.writer.add_key(index, b"".join(_parts(index, document, tail)), document_id)
         self._documents[document_id] = body
         self._note(table, document_id, None, document)
 
@@ -395,7 +450,7 @@ class WriteTransaction(Transaction):
         for name, value in changed.items():
             if value is UNSET:
                 del after[name]
-        self._update(table, before, after)
+        self._update(table, before, after, changed)
 
     def replace(self, table: TableInfo, document_id: str, fields: Mapping[str, Any]) -> None:
         """Put `fields` in the place of all but the system fields. What changes nothing writes nothing.
@@ -414,8 +469,9 @@ class WriteTransaction(Transaction):
         self.usage.write_document(0)
         self.version += 1
         self.writer.delete(table, document_id)
+        tail = _key_tail(before)
         for index in table.kept:
-            self.writer.remove_key(index, b"".join(key_parts(index, before)))
+            self.writer.remove_key(index, b"".join(_parts(index, before, tail)))
         self._documents[document_id] = None
         self._note(table, document_id, before, None)
 
@@ -426,20 +482,30 @@ class WriteTransaction(Transaction):
         self.usage.read_document(len(body))
         return decode(body)  # type: ignore[return-value]  # a stored document is an object
 
-    def _update(self, table: TableInfo, before: dict[str, Any], after: dict[str, Any]) -> None:
+    def _update(
+        self,
+        table: TableInfo,
+        before: dict[str, Any],
+        after: dict[str, Any],
+        changed: Mapping[str, Any] | None = None,
+    ) -> None:
+        """`changed`: the fields that differ, if that is known."""
         document_id = before["_id"]
         body = self._checked(table, after)
         self.usage.write_document(len(body))
         self.version += 1
         self.writer.update(table, document_id, body)
         for index in table.kept:
-            if any(after.get(p.partition(".")[0]) is not before.get(p.partition(".")[0]) for p in index.fields):
-                old, new = b"".join(key_parts(index, before)), b"".join(key_parts(index, after))
-                if old != new:
-                    self.writer.remove_key(index, old)
-                    self.writer.add_key(index, new, document_id)
+            for path in index.fields:
+                name = path if "." not in path else path.partition(".")[0]
+                if changed is None or name in changed:
+                    old, new = b"".join(key_parts(index, before)), b"".join(key_parts(index, after))
+                    if old != new:
+                        self.writer.remove_key(index, old)
+                        self.writer.add_key(index, new, document_id)
+                    break
         self._documents[document_id] = body
-        self._note(table, document_id, before, after)
+        self._note(table, document_id, before, after, changed)
 
     def _checked(self, table: TableInfo, document: dict[str, Any]) -> bytes:
         """Encode a document after checking it against the limits of documents and the table's schema."""
@@ -483,42 +549,26 @@ class WriteTransaction(Transaction):
         self.version += 1
 
     def _note(
-        self, table: TableInfo, document_id: str, before: dict[str, Any] | None, after: dict[str, Any] | None
+        self,
+        table: TableInfo,
+        document_id: str,
+        before: dict[str, Any] | None,
+        after: dict[str, Any] | None,
+        changed: Iterable[str] | None = None,
     ) -> None:
         earlier = self._pending.get(document_id)
         if self._marks:
             self._undo.append((document_id, earlier))
-        self._pending[document_id] = _Pending(table, before if earlier is None else earlier.before, after)
+        if earlier is None:
+            self._pending[document_id] = _Pending(table, before, after, changed)
+        else:
+            self._pending[document_id] = _Pending(table, earlier.before, after, None)
 
     # The end
 
     def record(self, ts: int) -> CommitRecord:
         """The commit record of all that was written, to be stored with timestamp `ts`."""
-        writes: list[DocumentWrite] = []
-        for document_id, pending in self._pending.items():
-            before, after = pending.before, pending.after
-            if before is None:
-                if after is None:
-                    continue  # inserted and deleted again: nobody ever saw it
-                keys = [KeyChange(i.number, None, key_parts(i, after)) for i in pending.table.indexes.values()]
-                fields = tuple(after)
-                writes.append(DocumentWrite(pending.table.number, document_id, "insert", keys, fields))
-            elif after is None:
-                keys = [KeyChange(i.number, key_parts(i, before), None) for i in pending.table.indexes.values()]
-                writes.append(DocumentWrite(pending.table.number, document_id, "delete", keys, tuple(before)))
-            else:
-                changed = tuple(
-                    name
-                    for name in before.keys() | after.keys()
-                    if before.get(name, UNSET) is not after.get(name, UNSET)
-                    and not values_equal(before.get(name, UNSET), after.get(name, UNSET))
-                )
-                keys = []
-                for index in pending.table.indexes.values():
-                    old = key_parts(index, before)
-                    same = not any(p.partition(".")[0] in changed for p in index.fields)
-                    keys.append(KeyChange(index.number, old, old if same else key_parts(index, after)))
-                writes.append(DocumentWrite(pending.table.number, document_id, "update", keys, changed))
+        writes = [w for name, pending in self._pending.items() if (w := pending.write(name)) is not None]
         return CommitRecord(ts, CommitKind.MUTATION, writes, tuple(sorted(self.names)))
 
 
