@@ -68,8 +68,8 @@ async def record_of(ctx: QueryCtx, user_id: str) -> Usage | None:
 
 
 def is_over(usage: Usage, now: float) -> bool:
-    """Whether the window has ended. One without an end never does."""
-    return bool(usage.expire) and usage.expire is not None and usage.expire < now
+    """Whether the window has ended. One without an end (none, or 0) never does."""
+    return usage.expire is not None and 0 < usage.expire < now
 
 
 async def consume(ctx: MutationCtx, user_id: str) -> Consumed:

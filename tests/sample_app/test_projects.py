@@ -231,6 +231,12 @@ async def test_only_the_operator_reads_any_project(ann: Backend, backend: Backen
         await ann.query(projects.get_for_system, project_id=project_id)
 
 
+async def test_the_operator_acting_as_a_user_is_that_user(ann_wire: Wire, project_id: Id[Project]) -> None:
+    assert (await ann_wire.query("projects:get", projectId=project_id))["name"] == "Shop"
+    with pytest.raises(AssertionError, match="Unauthorized"):
+        await ann_wire.query("projects:getForSystem", projectId=project_id)
+
+
 async def test_the_operator_makes_changes_and_reads_on_behalf_of_a_user(operator: Backend, ann: Backend) -> None:
     project_id = await operator.mutation(projects.create_for_user, user_id="ann", name="Blog", framework="VUE")
     await operator.mutation(projects.update_for_user, user_id="ann", project_id=project_id, name="Log")

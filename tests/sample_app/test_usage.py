@@ -99,9 +99,10 @@ async def test_a_new_window_keeps_the_one_record_of_the_user(ann: Backend, backe
     assert new.expire == old.expire + 2 * DAY_MS
 
 
-async def test_a_record_without_an_end_never_ends(ann: Backend, backend: Backend) -> None:
+@pytest.mark.parametrize("end", [None, 0])
+async def test_a_record_without_an_end_never_ends(ann: Backend, backend: Backend, end: float | None) -> None:
     async def insert(ctx: MutationCtx) -> None:
-        await ctx.db.insert(Usage(user_id="ann", points=0))
+        await ctx.db.insert(Usage(user_id="ann", points=0, expire=end))
 
     await backend.run(insert)
     await backend.advance(timedelta(days=400))
@@ -166,6 +167,17 @@ async def test_an_upgrade_raises_the_ceiling_at_once_and_the_points_with_the_nex
 
     assert (upgraded.points, upgraded.max_points, upgraded.plan_type) == (3, 100, "free")
     assert (renewed.points, renewed.max_points, renewed.plan_type) == (100, 100, "pro")
+
+
+async def test_a_new_window_is_stored_with_the_plan_as_of_then(
+    ann: Backend, backend: Backend, subscriptions: Subscriptions
+) -> None:
+    await consume(ann, 2)
+    await subscriptions.add("ann", "prod_pro")
+    await backend.advance(timedelta(days=1, milliseconds=1))
+    assert await consume(ann, 1) == [99]
+    [usage_now] = await stored(backend)
+    assert (usage_now.points, usage_now.plan_type) == (99, "pro")
 
 
 async def test_upgraded_to_unlimited_with_nothing_left_is_let_through_and_never_goes_below_zero(
