@@ -119,14 +119,26 @@ async def test_two_pages_see_each_others_changes(
     both = ["hello from ann", "hello from bob 😀"]
     for user in (ann, bob):
         await expect(user.page.locator("#messages li")).to_have_text(both)
-    server.mutation("messages:send", {"channel": channel, "body": "from the server's side"})
+    server.mutation("messages:append", {"channel": channel, "body": "from the server's side"})
     for user in (ann, bob):
         await expect(user.page.locator("#messages li")).to_have_text([*both, "from the server's side"])
-        await expect(user.page.locator("#page li")).to_have_text(both)
-        await user.page.click("#more")
-        await expect(user.page.locator("#page li")).to_have_text([*both, "from the server's side"])
-        await expect(user.page.locator("#more")).to_have_text("Exhausted")
         assert user.trouble == []
+
+
+async def test_pages_load_on_click_and_stay_live(
+    server: ReactorProcess, browser: Browser, site: str, channel: str
+) -> None:
+    """client-protocol 51 and 52, in a browser"""
+    server.mutation("messages:sendMany", {"channel": channel, "numbers": [10, 20, 30]})
+    user = await _open(browser, site, server.url, channel)
+    rows, more = user.page.locator("#page li"), user.page.locator("#more")
+    await expect(rows).to_have_text(["message 10", "message 20"])
+    await more.click()
+    await expect(rows).to_have_text(["message 10", "message 20", "message 30"])
+    await expect(more).to_have_text("Exhausted")
+    server.mutation("messages:sendMany", {"channel": channel, "numbers": [15, 40]})
+    await expect(rows).to_have_text([f"message {number}" for number in (10, 15, 20, 30, 40)])
+    assert user.trouble == []
 
 
 async def test_a_page_recovers_from_a_cut_connection(

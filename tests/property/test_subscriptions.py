@@ -68,10 +68,21 @@ def _queries(ids: list[str]) -> list[tuple[str, dict[str, Any]]]:
     ]
 
 
+def _floats(value: Any) -> Any:
+    """Over HTTP a whole number is printed `3.0`, on the socket `3`: the same number."""
+    if isinstance(value, int) and not isinstance(value, bool):
+        return float(value)
+    if isinstance(value, list):
+        return [_floats(item) for item in value]
+    if isinstance(value, dict):
+        return {name: _floats(item) for name, item in value.items()}
+    return value
+
+
 def _essence(result: dict[str, Any]) -> str:
     """What must be equal of a pushed and of a fresh result: the value, or the last line of the error."""
     if "value" in result and result.get("status", "success") == "success":
-        return json.dumps(result["value"], sort_keys=True)
+        return json.dumps(_floats(result["value"]), sort_keys=True)
     return "failed: " + result["errorMessage"].partition("\n")[2]
 
 

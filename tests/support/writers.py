@@ -25,23 +25,29 @@ class Writer:
         self.acknowledged: dict[str, dict[str, Any]] = {}
         self.sent = 0
         self.resent = 0
+        self.enough = 0  # how many entries to write; may be lowered to `sent` meanwhile
 
     async def write(self, entries: int) -> None:
-        """Until `entries` of them are acknowledged, however many connections that takes."""
+        """Until `entries` of them are acknowledged, or `finish` was called, however many connections that takes."""
+        self.enough = entries
         deadline = asyncio.get_running_loop().time() + PATIENCE_S
-        while len(self.acknowledged) < entries:
+        while len(self.acknowledged) < self.enough:
             assert asyncio.get_running_loop().time() < deadline, (
-                f"{self.name}: only {len(self.acknowledged)} of {entries} acknowledged in {PATIENCE_S} s"
+                f"{self.name}: only {len(self.acknowledged)} of {self.enough} acknowledged in {PATIENCE_S} s"
             )
             try:
-                await self._one_connection(entries)
+                await self._one_connection()
             except ConnectionError:
                 await asyncio.sleep(0.05)
             if self.client.error is not None:
                 raise self.client.error
         await self.client.close()
 
-    async def _one_connection(self, entries: int) -> None:
+    def finish(self) -> None:
+        """Send nothing new; `write` returns once all that was sent is acknowledged."""
+        self.enough = self.sent
+
+    async def _one_connection(self) -> None:
         """Raises ConnectionError when it ended early, AssertionError on an answer that is no success."""
         client = self.client
         await client.abort()
@@ -52,8 +58,8 @@ class Writer:
             await client.modify()
             for number in pending:
                 await self._send(number)
-            while len(self.acknowledged) < entries:
-                while self.sent < entries and len(pending) < WINDOW:
+            while len(self.acknowledged) < self.enough:
+                while self.sent < self.enough and len(pending) < WINDOW:
                     pending.append(self.sent)
                     self.sent += 1
                     await self._send(pending[-1])
@@ -82,18 +88,29 @@ class Writer:
         )
 
 
-def check_ledger(state: dict[str, Any], writers: list[Writer]) -> None:
-    """Every acknowledged entry is there exactly once, at the count its client was told; nothing is half there."""
+def all_acknowledged(writers: list[Writer]) -> dict[str, dict[str, Any]]:
+    return {entry: answer for writer in writers for entry, answer in writer.acknowledged.items()}
+
+
+def check_ledger(
+    state: dict[str, Any], writers: list[Writer], acknowledged: dict[str, dict[str, Any]] | None = None
+) -> None:
+    """Every acknowledged entry is there exactly once, at the count its client was told; nothing is half there.
+
+    `acknowledged` is what was known before `state` was read, when the writers went on meanwhile.
+    """
+    if acknowledged is None:
+        acknowledged = all_acknowledged(writers)
     entries = state["entries"]
     assert len(set(entries)) == len(entries), f"twice: {sorted(e for e in set(entries) if entries.count(e) > 1)}"
     assert state["count"] == len(entries)
     assert [entry for entry, _ in state["twins"]] == entries
     counts = dict(state["twins"])
     assert list(counts.values()) == list(range(1, len(entries) + 1))
+    for entry, answer in acknowledged.items():
+        assert entry in counts, f"acknowledged and lost: {entry}"
+        assert counts[entry] == answer["result"], f"{entry}: told {answer['result']}, stored {counts[entry]}"
     for writer in writers:
-        for entry, answer in writer.acknowledged.items():
-            assert entry in counts, f"acknowledged and lost: {entry}"
-            assert counts[entry] == answer["result"], f"{entry}: told {answer['result']}, stored {counts[entry]}"
         mine = [entry for entry in entries if entry.startswith(f"{writer.name}/")]
         assert mine == [f"{writer.name}/{number}" for number in range(len(mine))], "out of order"
     unknown = set(entries) - {f"{writer.name}/{n}" for writer in writers for n in range(writer.sent)}
