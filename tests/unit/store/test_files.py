@@ -144,11 +144,14 @@ async def test_a_store_closed_with_its_writer_stuck_keeps_the_lock(
 
     writing = asyncio.ensure_future(store.write(stuck))
     await asyncio.get_running_loop().run_in_executor(None, started.wait)
+    assert store._connection is not None
+    thread = store._connection.thread
     await store.close()
     with pytest.raises(Unavailable):
         await SqliteStore(tmp_path, clock=clock).open()
     go_on.set()
     await writing
+    await asyncio.get_running_loop().run_in_executor(None, thread.join)
     store._lock.release()
 
 
