@@ -30,6 +30,7 @@ __all__ = ["failure_of", "new_request_id", "request_id_of", "uncaught_text"]
 
 _PACKAGE: Final = str(Path(__file__).parents[1]) + os.sep
 _STDLIB: Final = sysconfig.get_paths()["stdlib"] + os.sep
+_CALLERS: Final = frozenset(_PACKAGE + os.path.join("runtime", name) for name in ("driver.py", "actions.py"))
 _MAX_DATA_CHARS: Final = 16_384
 _MAX_FRAMES: Final = 20
 _PLAIN_CODES: Final = frozenset({"FunctionTimedOut", "SystemTimeoutError", "ArgumentsTooLarge", "ResultTooLarge"})
@@ -110,13 +111,17 @@ def _data_text(value: Any, data: bytes | None) -> str:
 
 
 def _frames(error: BaseException, root: Path | None) -> list[str]:
-    """The frames of user code: neither ours nor the standard library's."""
+    """The frames of user code, innermost first: below the one that called it, neither ours nor the standard library's."""
     inside = None if root is None else str(root) + os.sep
     frames: list[str] = []
+    called = False
     for frame, line in traceback.walk_tb(error.__traceback__):
         code = frame.f_code
         file = code.co_filename
         if file.startswith((_PACKAGE, "<frozen")):
+            called = called or file in _CALLERS
+            continue
+        if not called:
             continue
         if file.startswith(_STDLIB) and "site-packages" not in file:
             continue

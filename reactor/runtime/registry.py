@@ -145,7 +145,9 @@ def source_of(handler: Callable[..., Any]) -> tuple[str, int]:
 def _check_handler(handler: Any, kind: str) -> None:
     inner = inspect.unwrap(handler) if callable(handler) else handler
     if isinstance(handler, Function):
-        raise SchemaError(f"{handler!r} is decorated twice: one of @query, @mutation, @action is enough.")
+        file, line = source_of(handler.handler)
+        name = getattr(handler, "__qualname__", "?")
+        raise SchemaError(f"{file}:{line}: {name} is decorated twice: one of @query, @mutation, @action is enough.")
     if not callable(handler):
         raise SchemaError(f"@{kind} goes on an async function, not on {handler!r}.")
     if inspect.iscoroutinefunction(inner) or inspect.iscoroutinefunction(handler):

@@ -33,7 +33,7 @@ def write_files(root: Path, files: Mapping[str, str]) -> Path:
         file = root / name
         file.parent.mkdir(parents=True, exist_ok=True)
         file.write_text(textwrap.dedent(text).lstrip("\n"), "utf-8")
-    (root / "functions").mkdir(exist_ok=True)
+    (root / "functions").mkdir(parents=True, exist_ok=True)
     return root
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
 from typing import Any
 
 import pytest
@@ -77,8 +76,8 @@ FUNCTIONS = """
 
 
 @pytest.fixture
-async def app(project: Project) -> AsyncIterator[Harness]:
-    yield await project({"schema.py": SCHEMA, "functions/db.py": FUNCTIONS})
+async def app(project: Project) -> Harness:
+    return await project({"schema.py": SCHEMA, "functions/db.py": FUNCTIONS})
 
 
 async def look(app: Harness, code: str, given: Any = None) -> Any:
@@ -248,11 +247,11 @@ async def test_system_tables_are_guarded(app: Harness) -> None:
         await run(app, 'await ctx.db.insert("_storage", {"a": 1})')
     with pytest.raises(DatabaseError, match=r"System tables can only be accessed from db.system.query\(\)."):
         await look(app, 'return ctx.db.query("_storage")')
-    with pytest.raises(DatabaseError, match="User tables cannot be accessed with db.system"):
+    with pytest.raises(DatabaseError, match=r"User tables cannot be accessed with db\.system"):
         await look(app, 'return ctx.db.system.query("users")')
     assert await look(app, 'return await ctx.db.system.query("_storage").collect()') == []
     ann = await user(app)
-    with pytest.raises(DatabaseError, match="User tables cannot be accessed with db.system"):
+    with pytest.raises(DatabaseError, match=r"User tables cannot be accessed with db\.system"):
         await look(app, "return await ctx.db.system.get(given)", ann)
 
 

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
-
 import pytest
 
 from reactor.auth.identity import acting_as
@@ -170,8 +168,8 @@ FUNCTIONS = """
 
 
 @pytest.fixture
-async def app(project: Project) -> AsyncIterator[Harness]:
-    yield await project({"schema.py": SCHEMA, "functions/things.py": FUNCTIONS})
+async def app(project: Project) -> Harness:
+    return await project({"schema.py": SCHEMA, "functions/things.py": FUNCTIONS})
 
 
 async def test_nested_calls_see_each_others_writes(app: Harness) -> None:
@@ -214,7 +212,7 @@ async def test_references_are_functions_paths_and_proxies_with_names_of_either_s
 async def test_wrong_references_and_arguments_are_told(app: Harness) -> None:
     with pytest.raises(FunctionNotFound, match="Did you mean 'things:addMany'"):
         await app.mutation("things:call", path="things:addManny", args={})
-    with pytest.raises(InvalidArguments, match="ArgumentValidationError: .*no parameter 'itemname'"):
+    with pytest.raises(InvalidArguments, match=r"ArgumentValidationError: .*no parameter 'itemname'"):
         await app.mutation("things:call", path="things:add", args={"itemname": "x"})
     with pytest.raises(InvalidArguments, match="ArgumentValidationError: "):
         await app.mutation("things:call", path="things:add", args={"itemName": 5})

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
 from typing import Any
 
 import pytest
@@ -69,8 +68,8 @@ FUNCTIONS = """
 
 
 @pytest.fixture
-async def app(project: Project) -> AsyncIterator[Harness]:
-    yield await project({"schema.py": SCHEMA, "functions/notes.py": FUNCTIONS})
+async def app(project: Project) -> Harness:
+    return await project({"schema.py": SCHEMA, "functions/notes.py": FUNCTIONS})
 
 
 def options(**changes: Any) -> dict[str, Any]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
 from typing import Any
 
 import pytest
@@ -16,14 +15,14 @@ TITLES = "[t.title for t in await ({}).collect()]"
 
 
 @pytest.fixture
-async def app(project: Project) -> AsyncIterator[Harness]:
+async def app(project: Project) -> Harness:
     """Two users; ann has tasks a0…a4 with ranks 0…4, bob b0…b2 with ranks 0…2."""
     harness = await project({"schema.py": SCHEMA, "functions/db.py": FUNCTIONS})
     for name, count in (("ann", 5), ("bob", 3)):
         id = await user(harness, name)
         for rank in range(count):
             await harness.mutation("db:addTask", userId=id, title=f"{name[0]}{rank}", rank=rank)
-    yield harness
+    return harness
 
 
 ANN = 'ann = (await ctx.db.query(User).with_index("by_name", name="ann").unique()).id\n'

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import AsyncIterator
 from typing import Any
 
 import pytest
@@ -63,8 +62,8 @@ FILES = {"schema.py": SCHEMA, "functions/user.py": FUNCTIONS}
 
 
 @pytest.fixture
-async def app(project: Project) -> AsyncIterator[Harness]:
-    yield await project(FILES)
+async def app(project: Project) -> Harness:
+    return await project(FILES)
 
 
 async def look(app: Harness, code: str) -> Any:
