@@ -215,6 +215,8 @@ class FunctionApi:
             raise HttpError(400, "BadJsonBody", "Expected a request with `Content-Type: application/json`.")
         body = await request.body(self._body_limit)
         try:
+            if not body.isascii():
+                body.decode("utf-8")  # the decoder leaves raw arguments unread
             return decoder.decode(body)
         except (ValueError, RecursionError) as error:  # msgspec's errors are ValueErrors, and so are Unicode errors
             why = str(error)

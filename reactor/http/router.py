@@ -14,6 +14,7 @@ from reactor.http.api import FunctionApi
 from reactor.http.cors import cors_headers, preflight_headers
 from reactor.http.misc import Handler, misc_routes
 from reactor.http.request import ClientGone, HttpError, Receive, Request, Scope, Send
+from reactor.sync.link import refuse
 from reactor.sync.server import SyncServer
 
 __all__ = ["Router", "route_path"]
@@ -127,7 +128,7 @@ class Router:
             await self._fallback(scope, receive, send)
         else:
             await receive()
-            await send({"type": "websocket.close", "code": 4040, "reason": "There is nothing here"})
+            await refuse(scope, send, 404, "NotFound", f"There is no WebSocket at {path}.")
 
 
 def _with_cors(send: Send, origin: bytes) -> Send:

@@ -12,7 +12,9 @@ from collections import deque
 from collections.abc import Awaitable, Callable, Iterable, MutableMapping
 from typing import Any, Protocol
 
-__all__ = ["EXTENSION", "AsgiLink", "Link", "Receive", "Scope", "Send"]
+import msgspec
+
+__all__ = ["EXTENSION", "AsgiLink", "Link", "Receive", "Scope", "Send", "refuse"]
 
 Scope = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
@@ -50,6 +52,10 @@ class Link(Protocol):
 
     def send(self, messages: Iterable[bytes]) -> None:
         """Send text messages, in this order."""
+        ...
+
+    def ping(self) -> None:
+        """Ask the client's WebSocket for a sign of life, where possible."""
         ...
 
     async def receive(self) -> MutableMapping[str, Any]:
@@ -95,6 +101,9 @@ class AsgiLink:
             return
         self._outbox.extend({"type": "websocket.send", "text": message.decode("utf-8")} for message in messages)
         self._wake.set()
+
+    def ping(self) -> None:
+        """Left to the server, which pings by its own rules."""
 
     def close(self, code: int | None, reason: str) -> None:
         if self._closing:
@@ -151,6 +160,17 @@ class AsgiLink:
             # The client is gone, which servers tell in several ways; `receive` says so too.
             self._failed = True
             self._outbox.clear()
+
+
+async def refuse(scope: Scope, send: Send, status: int, code: str, message: str) -> None:
+    """Answer a WebSocket's opening handshake with an HTTP error."""
+    if "websocket.http.response" not in (scope.get("extensions") or {}):
+        await send({"type": "websocket.close", "code": 1000, "reason": code})
+        return
+    body = msgspec.json.encode({"code": code, "message": message})
+    headers = [(b"content-type", b"application/json"), (b"content-length", b"%d" % len(body))]
+    await send({"type": "websocket.http.response.start", "status": status, "headers": headers})
+    await send({"type": "websocket.http.response.body", "body": body})
 
 
 def monotonic() -> float:

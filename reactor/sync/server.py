@@ -9,13 +9,15 @@ from reactor.auth.headers import Gatekeeper
 from reactor.clock import Clock
 from reactor.limits import DEFAULT_LIMITS, Limits
 from reactor.runtime.waist import Backend
-from reactor.sync.link import EXTENSION, AsgiLink, Link, Receive, Scope, Send
+from reactor.sync.link import EXTENSION, AsgiLink, Link, Receive, Scope, Send, refuse
 from reactor.sync.worker import ClientKind, Worker
 
 __all__ = ["SyncServer"]
 
 _SYNC_PATH = re.compile(r"/api(?:/([^/]+))?/sync/?")
-_SEMVER = re.compile(r"(\d+)\.(\d+)\.(\d+)")
+_SEMVER = re.compile(r"(\d+)\.(\d+)\.(\d+)(?:-[0-9A-Za-z.-]+)?(?:\+[0-9A-Za-z.-]+)?")
+_TOO_OLD = (0, 19, 1)
+"""The last npm version that spoke another protocol."""
 
 
 class SyncServer:
@@ -44,13 +46,18 @@ class SyncServer:
         if (await receive())["type"] != "websocket.connect":
             return
         if self._stopping:
-            await send({"type": "websocket.close", "code": 1012})
+            await refuse(scope, send, 503, "Unavailable", "The server is stopping. Try again later.")
+            return
+        try:
+            kind = client_kind(path, scope["headers"])
+        except UnsupportedClient as error:
+            await refuse(scope, send, 400, error.code, str(error))
             return
         await send({"type": "websocket.accept"})
         link: Link = (scope.get("extensions") or {}).get(EXTENSION) or AsgiLink(receive, send)
         worker = Worker(
             link,
-            client_kind(path, scope["headers"]),
+            kind,
             backend=self._backend,
             gatekeeper=self._gatekeeper,
             limits=self._limits,
@@ -78,8 +85,19 @@ class SyncServer:
             await asyncio.gather(*running, return_exceptions=True)
 
 
+class UnsupportedClient(Exception):
+    """A client that says it is of a version that there is not, or that is too old."""
+
+    def __init__(self, code: str, message: str) -> None:
+        super().__init__(message)
+        self.code = code
+
+
 def client_kind(path: str, headers: list[tuple[bytes, bytes]]) -> ClientKind:
-    """What a client understands, by its `Convex-Client` header or else by the path it came through."""
+    """What a client understands, by its `Convex-Client` header or else by the path it came through.
+
+    Raises `UnsupportedClient`.
+    """
     match = _SYNC_PATH.fullmatch(path)
     version = match[1] if match is not None else None
     for name, value in headers:
@@ -87,8 +105,14 @@ def client_kind(path: str, headers: list[tuple[bytes, bytes]]) -> ClientKind:
             kind, _, version = value.decode("latin-1").partition("-")
             if kind != "npm":
                 return ClientKind(is_npm=False, chunks=False)
-    if not version:
+    if version is None:
         return ClientKind(is_npm=False, chunks=False)
-    numbers = _SEMVER.match(version)
-    chunks = numbers is not None and (int(numbers[1]), int(numbers[2])) >= (1, 28)
-    return ClientKind(is_npm=True, chunks=chunks)
+    numbers = _SEMVER.fullmatch(version)
+    if numbers is None:
+        raise UnsupportedClient("InvalidClientVersion", f"{version!r} is not a version, as in `1.48.0`.")
+    triple = (int(numbers[1]), int(numbers[2]), int(numbers[3]))
+    if triple <= _TOO_OLD:
+        raise UnsupportedClient(
+            "ClientVersionUnsupported", f"The Convex client {version} is too old. Please upgrade the `convex` package."
+        )
+    return ClientKind(is_npm=True, chunks=triple >= (1, 28, 0))

@@ -12,6 +12,7 @@ import socket
 from collections.abc import Callable, Iterable, Iterator, MutableMapping
 from typing import Any, cast
 
+from uvicorn._types import ASGISendEvent
 from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
 from websockets.protocol import State
 
@@ -66,6 +67,12 @@ class SyncWebSocketProtocol(WebSocketsSansIOProtocol):
         super().shutdown()
         self.abort_later()
 
+    async def send(self, message: ASGISendEvent) -> None:
+        await super().send(message)
+        if message["type"] == "websocket.http.response.body" and not message.get("more_body"):
+            # Or uvicorn takes the refused handshake for one that the application forgot, and logs an error.
+            self.handshake_complete = True
+
     async def run_asgi(self) -> None:
         cast("dict[str, Any]", self.scope)["extensions"][EXTENSION] = self.link
         await super().run_asgi()
@@ -119,6 +126,12 @@ class TransportLink:
             for number, piece in enumerate(rest, 1):
                 conn.send_continuation(piece, fin=number == len(rest))
             yield from conn.data_to_send()
+
+    def ping(self) -> None:
+        protocol = self._protocol
+        if protocol.conn.state is State.OPEN and not protocol.transport.is_closing():
+            protocol.conn.send_ping(b"")
+            protocol.transport.write(b"".join(protocol.conn.data_to_send()))
 
     async def receive(self) -> MutableMapping[str, Any]:
         return cast("MutableMapping[str, Any]", await self._protocol.receive())

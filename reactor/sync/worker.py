@@ -348,7 +348,10 @@ class Worker:
         elif now - self._progress_at >= limits.send_stall_s:
             self.close(1013, "The client does not read")
             return
-        if link.heard_at is not None and now - link.heard_at >= limits.client_silence_s:
-            self.close(1000, "The client is silent")
-            return
+        if link.heard_at is not None and (silence := now - link.heard_at) >= limits.ping_interval_s:
+            if silence >= limits.client_silence_s:
+                self.close(1000, "The client is silent")
+                return
+            # Clients answer this below their own code; to our Ping messages they don't answer at all.
+            link.ping()
         self._timers[0] = self._loop.call_later(self._tick_s, self._tick)

@@ -46,6 +46,9 @@ class HandLink:
                 if self.full_after <= 0:
                     self.writable, self.full_after = False, None
 
+    def ping(self) -> None:
+        return
+
     async def receive(self) -> MutableMapping[str, Any]:
         return await self.inbox.get()
 

@@ -41,11 +41,34 @@ async def test_every_spelling_of_the_endpoint_upgrades(door: Door, path: str, he
     await client.close()
 
 
-async def test_other_paths_do_not_upgrade(door: Door) -> None:
-    for path in ("/api/1.48.0/sink", "/sync", "/api/a/b/sync", "/"):
-        with pytest.raises(websockets.InvalidStatus):
-            async with connect(f"ws://{door.host}{path}"):
-                pass
+@pytest.mark.parametrize("path", ["/api/1.48.0/sink", "/sync", "/api/a/b/sync", "/"])
+async def test_other_paths_do_not_upgrade(door: Door, path: str, caplog: pytest.LogCaptureFixture) -> None:
+    with pytest.raises(websockets.InvalidStatus) as refused:
+        async with connect(f"ws://{door.host}{path}"):
+            pass
+    assert refused.value.response.status_code == 404
+    assert json.loads(refused.value.response.body or b"")["code"] == "NotFound"
+    assert "ERROR" not in caplog.text
+
+
+@pytest.mark.parametrize(
+    ("path", "headers", "code"),
+    [
+        ("/api/nonsense/sync", {}, "InvalidClientVersion"),
+        ("/api/1.x.0/sync", {}, "InvalidClientVersion"),
+        ("/api/1.48.0/sync", {"Convex-Client": "npm-x"}, "InvalidClientVersion"),
+        ("/api/0.19.1/sync", {}, "ClientVersionUnsupported"),
+    ],
+)
+async def test_a_version_that_is_none_is_refused_before_the_upgrade(
+    door: Door, path: str, headers: dict[str, str], code: str
+) -> None:
+    """Section 1.1."""
+    with pytest.raises(websockets.InvalidStatus) as refused:
+        async with connect(f"ws://{door.host}{path}", additional_headers=headers):
+            pass
+    assert refused.value.response.status_code == 400
+    assert json.loads(refused.value.response.body or b"")["code"] == code
 
 
 async def test_a_client_that_only_says_connect_and_leaves_is_no_error(
@@ -358,8 +381,9 @@ async def test_shutting_down_closes_with_a_code_that_clients_come_back_from(door
     door.sync.close_all()
     assert (await client.until_closed())[0] == 1012
     assert client.fatal is None
-    with pytest.raises(websockets.InvalidStatus):
+    with pytest.raises(websockets.InvalidStatus) as refused:
         await SyncClient(door.ws).open()
+    assert refused.value.response.status_code == 503
 
 
 async def test_a_stopping_uvicorn_closes_with_1012() -> None:
