@@ -1,8 +1,8 @@
 """A set of byte intervals that answers which of them contain a point, in time that does not grow with their number.
 
-Up to 32 intervals are a plain list. Beyond that an array sorted by start, augmented with the greatest end of each
-subtree (an implicit balanced tree: no nodes to rebalance), plus a short list of recent additions and a set of removals;
-the array is rebuilt when those pass an eighth of it, so an update costs O(log n) spread over time.
+Up to 32 intervals are a plain list. Beyond that they move to levels, each at least twice the size of the next smaller one
+(Bentley and Saxe's way to make a static structure dynamic): an array sorted by start, augmented with the greatest end of
+each subtree of the implicit balanced tree. Removals are remembered and carried out when levels merge.
 """
 
 from __future__ import annotations
@@ -20,94 +20,116 @@ PLAIN_MAX = 32
 class IntervalSet(Generic[T]):
     """Items under half-open intervals `[start, end)`; `end=None` is unbounded. An (interval, item) pair is there once."""
 
-    __slots__ = ("_added", "_greatest", "_removed", "_sorted", "_unbounded")
+    __slots__ = ("_levels", "_plain", "_removed", "_unbounded")
 
     def __init__(self) -> None:
-        self._added: dict[tuple[bytes, bytes | None, T], None] = {}
-        self._sorted: list[tuple[bytes, bytes, T]] = []
-        self._greatest: list[bytes] = []
+        self._plain: dict[tuple[bytes, bytes, T], None] = {}
+        self._levels: list[_Level[T]] = []
+        """Largest first."""
         self._unbounded: dict[tuple[bytes, T], None] = {}
-        self._removed: set[tuple[bytes, bytes | None, T]] = set()
+        self._removed: set[tuple[bytes, bytes, T]] = set()
 
     def __len__(self) -> int:
-        return len(self._added) + len(self._sorted) + len(self._unbounded) - len(self._removed)
+        return len(self._plain) + sum(map(len, self._levels)) - len(self._removed) + len(self._unbounded)
 
     def add(self, start: bytes, end: bytes | None, item: T) -> None:
-        entry = (start, end, item)
         if end is None:
             self._unbounded[start, item] = None
-        elif entry in self._removed:
+            return
+        entry = (start, end, item)
+        if entry in self._removed:
             self._removed.discard(entry)
-        else:
-            self._added[entry] = None
-            if len(self._added) > max(PLAIN_MAX, len(self._sorted) // 8):
-                self._rebuild()
+            return
+        self._plain[entry] = None
+        if len(self._plain) > PLAIN_MAX:
+            entries = list(self._plain)
+            self._plain.clear()
+            while self._levels and len(self._levels[-1]) <= 2 * len(entries):
+                entries += self._kept(self._levels.pop())
+            self._levels.append(_Level(entries))
 
     def remove(self, start: bytes, end: bytes | None, item: T) -> None:
         """Take one pair out; it must be there."""
-        entry = (start, end, item)
         if end is None:
             del self._unbounded[start, item]
-        elif entry in self._added:
-            del self._added[entry]
-        else:
-            self._removed.add(entry)
-            if len(self._removed) > max(PLAIN_MAX, len(self._sorted) // 8):
-                self._rebuild()
+            return
+        entry = (start, end, item)
+        if entry in self._plain:
+            del self._plain[entry]
+            return
+        self._removed.add(entry)
+        if len(self._removed) * 2 > sum(map(len, self._levels)):
+            entries = [e for level in self._levels for e in self._kept(level)]
+            self._removed.clear()
+            self._levels = [_Level(entries)] if entries else []
 
     def containing(self, point: bytes) -> Iterator[T]:
         """Yield the items whose interval contains `point`; one item may come more than once."""
         for start, item in self._unbounded:
             if start <= point:
                 yield item
-        for start, end, item in self._added:
-            if start <= point and end is not None and point < end:
+        for start, end, item in self._plain:
+            if start <= point < end:
                 yield item
-        if not self._sorted:
-            return
         removed = self._removed
-        stack = [(0, len(self._sorted))]
-        while stack:
-            low, high = stack.pop()
-            if low >= high:
-                continue
-            middle = (low + high) // 2
-            if self._greatest[middle] <= point:  # nothing in this subtree reaches beyond the point
-                continue
-            stack.append((low, middle))
-            entry = self._sorted[middle]
-            if entry[0] <= point:
-                if point < entry[1] and (not removed or entry not in removed):
+        for level in self._levels:
+            for entry in level.containing(point):
+                if not removed or entry not in removed:
                     yield entry[2]
-                stack.append((middle + 1, high))
 
-    def _rebuild(self) -> None:
-        entries: list[tuple[bytes, bytes, T]] = [e for e in self._sorted if e not in self._removed]
-        entries += [(s, e, item) for s, e, item in self._added if e is not None]
-        entries.sort(key=lambda entry: (entry[0], entry[1]))
-        self._added.clear()
-        self._removed.clear()
-        self._sorted = entries
+    def _kept(self, level: _Level[T]) -> list[tuple[bytes, bytes, T]]:
+        """A level's entries without the removed ones, which are then forgotten."""
+        removed = self._removed
+        if not removed:
+            return level.entries
+        kept = [e for e in level.entries if e not in removed]
+        if len(kept) < len(level.entries):
+            removed.difference_update(level.entries)
+        return kept
+
+
+class _Level(Generic[T]):
+    """An immutable set of intervals as an implicit tree: the middle of a slice is the root of its entries."""
+
+    __slots__ = ("_greatest", "entries")
+
+    def __init__(self, entries: list[tuple[bytes, bytes, T]]) -> None:
+        self.entries = sorted(entries, key=lambda entry: entry[:2])
         self._greatest = [b""] * len(entries)
-        if entries:
-            self._augment()
-
-    def _augment(self) -> None:
-        # Children before parents: an explicit post-order walk, because depth-first recursion would cost more.
-        order: list[tuple[int, int, int]] = []
-        stack = [(0, len(self._sorted))]
+        # Children before parents: the order in which a walk from the root meets them, backwards.
+        met: list[tuple[int, int, int]] = []
+        stack = [(0, len(entries))]
         while stack:
             low, high = stack.pop()
             if low < high:
                 middle = (low + high) // 2
-                order.append((low, middle, high))
+                met.append((low, middle, high))
                 stack.append((low, middle))
                 stack.append((middle + 1, high))
         greatest = self._greatest
-        for low, middle, high in reversed(order):
-            best = self._sorted[middle][1]
+        for low, middle, high in reversed(met):
+            best = self.entries[middle][1]
             if low < middle:
                 best = max(best, greatest[(low + middle) // 2])
             if middle + 1 < high:
                 best = max(best, greatest[(middle + 1 + high) // 2])
             greatest[middle] = best
+
+    def __len__(self) -> int:
+        return len(self.entries)
+
+    def containing(self, point: bytes) -> Iterator[tuple[bytes, bytes, T]]:
+        entries, greatest = self.entries, self._greatest
+        stack = [(0, len(entries))]
+        while stack:
+            low, high = stack.pop()
+            while low < high:
+                middle = (low + high) // 2
+                if greatest[middle] <= point:  # nothing in this subtree reaches beyond the point
+                    break
+                entry = entries[middle]
+                if entry[0] <= point:
+                    if point < entry[1]:
+                        yield entry
+                    stack.append((middle + 1, high))
+                high = middle
