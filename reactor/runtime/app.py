@@ -73,16 +73,23 @@ class App:
         fn = self.functions.get(path)
         if fn is not None:
             return fn
-        close = difflib.get_close_matches(path, self.functions, n=1)
-        hint = f" Did you mean {close[0]!r}?" if close else ""
-        raise FunctionNotFound(f"Could not find function for {shown(path)!r}.{hint}")
+        raise FunctionNotFound(f"Could not find function for {shown(path)!r}.{self._hint(path, internal=True)}")
 
     def _missing(self, path: str, admin: bool) -> FunctionNotFound:
+        hint = self._hint(path, internal=admin)
         if admin:
-            return FunctionNotFound(
-                f"Could not find function for {shown(path)!r}. Did you forget to run `npx convex dev`?"
-            )
-        return FunctionNotFound(f"Could not find public function for {shown(path)!r}.")
+            hint = hint or " Did you forget to run `npx convex dev`?"
+            return FunctionNotFound(f"Could not find function for {shown(path)!r}.{hint}")
+        return FunctionNotFound(f"Could not find public function for {shown(path)!r}.{hint}")
+
+    def _hint(self, path: str, *, internal: bool) -> str:
+        """A suggestion that tells nobody of functions he may not call."""
+        known = [name for name, fn in self.functions.items() if internal or not fn.is_internal]
+        module = path.partition(":")[0] + ":"
+        neighbours = [name for name in known if name.startswith(module)]
+        names = difflib.get_close_matches(path.removeprefix(module), [n.removeprefix(module) for n in neighbours], n=1)
+        close = [module + names[0]] if names else difflib.get_close_matches(path, known, n=1, cutoff=0.8)
+        return f" Did you mean {shown(close[0])!r}?" if close else ""
 
     def __repr__(self) -> str:
         return f"<App {self.root} generation {self.generation}: {len(self.functions)} functions>"
