@@ -15,7 +15,6 @@ from convex import ConvexClient, ConvexError, ConvexInt64
 from convex.http_client import ConvexHttpClient
 from convex.values import convex_to_json, json_to_convex
 
-
 # The client logs to standard output by itself, from Rust: that goes to standard error, and answers to where it was.
 _answers = os.fdopen(os.dup(1), "w")
 os.dup2(2, 1)
