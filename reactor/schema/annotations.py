@@ -288,15 +288,15 @@ class TypeReader:
             self._reading.pop()
         self._seal(cls, open_fields)
         fast = self._fast_type(cls, arguments, [*open_fields, *fields], scope)
-        shape = self._finish(cls, fields, fast, is_document, system_fields, scope)
+        shape = self._finish(cls, arguments, fields, fast, is_document, system_fields, scope)
         self._structs[key] = shape
         return shape
 
     def _fast_type(self, cls: type[Struct], arguments: tuple[Any, ...], fields: list[FieldShape], scope: Scope) -> Any:
-        if any(f.shape.fast is None for f in fields):
-            return None
         if not any(getattr(base, "__parameters__", ()) for base in cls.__mro__):
             return cls
+        if any(f.shape.fast is None for f in fields):
+            return None
         parts = tuple(self.shape(argument, scope).fast for argument in arguments)
         # Below a generic class, msgspec would read that one's arguments as they were written, not their fast types.
         below = any(getattr(base, "__parameters__", ()) for base in cls.__mro__[1:])
@@ -305,6 +305,7 @@ class TypeReader:
     def _finish(
         self,
         cls: type[Struct],
+        arguments: tuple[Any, ...],
         fields: list[FieldShape],
         fast: Any,
         is_document: bool,
@@ -312,7 +313,10 @@ class TypeReader:
         scope: Scope,
     ) -> StructShape:
         if not is_document:
-            return StructShape(cls, fields, fast=fast, guard=fields_guard(fields))
+            shape = StructShape(cls, fields, fast=fast, guard=fields_guard(fields))
+            if not arguments:
+                cls._reactor_shape = shape  # for objects of it in untyped places, which only need names and kinds
+            return shape
         if not system_fields:
             return StructShape(cls, fields, fast=fast, guard=fields_guard(fields, absent="_id"))
         table = self._table_of(cls)
@@ -328,7 +332,9 @@ class TypeReader:
         ]
         whole = [*system, *fields]
         guard = fields_guard(whole, present="_creation_time")
-        return StructShape(cls, whole, fast=fast, guard=_with_id(guard))
+        shape = StructShape(cls, whole, fast=fast, guard=_with_id(guard))
+        cls._reactor_shape = shape
+        return shape
 
     def _fields(self, cls: type[Struct], parameters: Mapping[type, Mapping[Any, Any]]) -> list[FieldShape]:
         """All fields but the system ones, with type parameters replaced by `parameters` of the class they come from."""
@@ -388,7 +394,7 @@ def _with_id(guard: Any) -> Any:
 def _sealed(f: FieldShape) -> Any:
     fast = f.shape.fast
     if fast is None:
-        return Any
+        return msgspec.Raw
     return with_unset(fast) if f.field.absent == "unset" else fast
 
 

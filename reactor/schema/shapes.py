@@ -1,7 +1,8 @@
 """What an annotation means: its validator, how a checked value becomes a Python object, and the msgspec type that does the same.
 
 There are two ways from bytes to objects. The tree way (decode to a value, check it with the validator, `load` it) is the
-truth. The fast way (one msgspec decode into `fast`, then `guard`) must accept only what the tree accepts.
+truth. The fast way (one msgspec decode into `fast`, then `finish` and `guard`) must accept only what the tree accepts.
+Fields of a struct that msgspec can't express stay raw JSON in that decode, and `finish` takes each of them the tree way.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Annotated, Any, Final, Literal
 
+import msgspec
 from msgspec import UNSET, Meta, UnsetType
 
 from reactor.limits import ARRAY_MAX_ELEMENTS, FIELD_NAME_MAX_BYTES, OBJECT_MAX_FIELDS
@@ -32,6 +34,7 @@ from reactor.schema.validators import (
     Validator,
     union_of,
 )
+from reactor.values import wire
 from reactor.values.ids import table_number_of
 from reactor.values.types import SAFE_INTEGER, Value, values_equal
 
@@ -53,6 +56,9 @@ __all__ = [
 Guard = Callable[[Any, "Resolver | None"], bool]
 """What the msgspec type can't say about a decoded object: True when it is good."""
 
+Finish = Callable[[Any, "Resolver | None"], None]
+"""Replaces the raw parts of a decoded object, in place. Raises InvalidValue."""
+
 
 class Shape:
     """One annotation. `fast` is None where msgspec can't express it."""
@@ -60,12 +66,19 @@ class Shape:
     validator: Validator
     fast: Any = None
     guard: Guard | None = None
+    finish: Finish | None = None
     lenient: bool = False
     """Whether `fast` ignores fields that the validator refuses, because a projection is inside."""
 
     def load(self, value: Any, resolve: Resolver | None) -> Any:
         """A value that fits the validator → the Python object."""
         return value
+
+    def take(self, raw: Any, resolve: Resolver | None) -> Any:
+        """JSON → the Python object, the tree way."""
+        value = wire.decode(bytes(raw))
+        self.validator.check(value, resolve)
+        return self.load(value, resolve)
 
 
 class ValidatorShape(Shape):
@@ -182,6 +195,7 @@ class ListShape(Shape):
         inner = element.guard
         if inner is not None:
             self.guard = lambda items, resolve: all(inner(item, resolve) for item in items)
+        self.finish = _finish_each(element, iter)
         self.same = type(element).load is Shape.load
 
     def load(self, value: list[Any], resolve: Resolver | None) -> list[Any]:
@@ -200,6 +214,7 @@ class RecordShape(Shape):
         self.validator = Record(key.validator, value.validator)
         if value.fast is not None and key.fast is not None:
             self.fast = Annotated[dict[str, value.fast], Meta(max_length=OBJECT_MAX_FIELDS)]
+        self.finish = _finish_each(value, dict.values)
         key_fits, value_fits = key.validator, value.guard
 
         def guard(record: dict[str, Any], resolve: Resolver | None) -> bool:
@@ -255,6 +270,7 @@ class StructShape(Shape):
         self.is_projection = issubclass(cls, Projection)
         self.lenient = self.is_projection or any(f.shape.lenient for f in fields)
         self.by_wire = {f.field.wire: f for f in fields}
+        self.finish = _finish_fields(fields) if fast is not None else None
         self._loads = tuple((f.field.wire, f.field.name, f.shape.load) for f in fields)
         self.guard = guard
 
@@ -262,11 +278,42 @@ class StructShape(Shape):
         return self.cls(**{name: load(value[wire], resolve) for wire, name, load in self._loads if wire in value})
 
 
+def _finish_each(element: Shape, items_of: Callable[[Any], Any]) -> Finish | None:
+    inner = element.finish
+    if inner is None:
+        return None
+
+    def finish(container: Any, resolve: Resolver | None) -> None:
+        for item in items_of(container):
+            inner(item, resolve)
+
+    return finish
+
+
+def _finish_fields(fields: Sequence[FieldShape]) -> Finish | None:
+    raw = [(f.field.name, f.shape.take) for f in fields if f.shape.fast is None]
+    nested = [(f.field.name, f.shape.finish) for f in fields if f.shape.fast is not None and f.shape.finish is not None]
+    if not raw and not nested:
+        return None
+
+    def finish(obj: Any, resolve: Resolver | None) -> None:
+        for name, take in raw:
+            value = getattr(obj, name)
+            if type(value) is msgspec.Raw:  # else it was absent, and has its default
+                msgspec.structs.force_setattr(obj, name, take(value, resolve))
+        for name, inner in nested:
+            value = getattr(obj, name)
+            if value is not None and value is not UNSET:
+                inner(value, resolve)
+
+    return finish
+
+
 def fields_guard(
     fields: Sequence[FieldShape], *, present: str | None = None, absent: str | None = None
 ) -> Guard | None:
     """Checks the fields that have a guard of their own, and that one attribute is there, or is not."""
-    guarded = [(f.field.name, f.shape.guard, f.field.absent) for f in fields if f.shape.guard is not None]
+    guarded = [(f.field.name, f.shape.guard, f.field.absent) for f in fields if f.shape.guard and f.shape.fast]
     if not guarded and present is None and absent is None:
         return None
 
@@ -311,6 +358,9 @@ class UnionShape(Shape):
         inner = only.guard
         if inner is not None:
             self.guard = lambda obj, resolve: obj is None or inner(obj, resolve)
+        finish = only.finish
+        if finish is not None:
+            self.finish = lambda obj, resolve: None if obj is None else finish(obj, resolve)
 
     def load(self, value: Value, resolve: Resolver | None) -> Any:
         return self.member_of(value, resolve).load(value, resolve)

@@ -243,6 +243,8 @@ class Struct(msgspec.Struct, metaclass=_StructMeta, frozen=True, kw_only=True):
     _reactor_fields: ClassVar[tuple[Field, ...]]
     _reactor_rename: ClassVar[str | None]
     _reactor_locals: ClassVar[dict[str, Any] | None] = None
+    _reactor_shape: ClassVar[Any] = None
+    _reactor_codecs: ClassVar[Any] = None
     _reactor_place: ClassVar[str] = "{}.{}"
 
     def __repr__(self) -> str:

@@ -61,5 +61,5 @@ def codec_of(annotation: Any) -> Codec:
 def tree_only(codec: Codec) -> Codec:
     """The same codec without its fast way."""
     slow = Codec(codec.shape)
-    slow._fast = slow._guard = None
+    slow._fast = slow._guard = slow._finish = None
     return slow

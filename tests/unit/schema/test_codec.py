@@ -21,6 +21,7 @@ from msgspec import UNSET, UnsetType
 
 from reactor.errors import InvalidValue
 from reactor.schema.codec import Codec
+from reactor.schema.dumping import dump
 from reactor.schema.ids import Fields, Id
 from reactor.schema.structs import Document, Projection, Struct, field
 from reactor.schema.tables import define_schema, define_table
@@ -566,6 +567,16 @@ def test_documents_of_a_union_table_are_read_into_their_classes() -> None:
 
 # --- properties -----------------------------------------------------------------------------------------------------
 
+ATTRIBUTES_OF_EVERYTHING = sorted(Everything.__struct_fields__)
+
+
+def written(codec: Codec, obj: Any) -> Any:
+    try:
+        return wire.decode(codec.encode(obj, resolve))
+    except InvalidValue as error:
+        return str(error)
+
+
 json_values = st.recursive(
     st.one_of(
         st.none(),
@@ -645,19 +656,96 @@ python_values = st.one_of(
     ),
     st.sampled_from([Owner(display_name="x"), Owner(display_name=3), [Owner(display_name="x", email="y")]]),  # type: ignore[arg-type]
 )
-ATTRIBUTES = sorted(Everything.__struct_fields__)
+
+
+class Mixed(Struct):
+    anything: Any
+    free: dict[str, Any]
+    items: list[Any]
+    data: bytes
+    big: Int64
+    typed: Options
+    animal: Cat | Dog
+    animals: list[Cat | Dog]
+    nested: Special
+    many: list[Special]
+    number: int | float
+    absent: Any = None
+    absent_bytes: bytes | None = None
+    unset: bytes | UnsetType = UNSET
+    defaulted: Any = 3
+    level: Literal[True, "x"] = "x"
+
+
+SPECIAL = {"big": Int64(1), "data": b"x", "ratio": 1.5, "anything": None, "maybe": None}
+MIXED_GOOD: dict[str, Any] = {
+    "anything": {"a": [1, 2.5]},
+    "free": {"a b": None},
+    "items": ["x", 1],
+    "data": b"x",
+    "big": Int64(2),
+    "typed": {"user_id": "u"},
+    "animal": {"kind": "dog"},
+    "animals": [{"kind": "cat", "lives": 9}],
+    "nested": SPECIAL,
+    "many": [SPECIAL],
+    "number": 2,
+    "absent": 1,
+    "absentBytes": b"y",
+    "unset": b"z",
+    "defaulted": "d",
+    "level": True,
+}
+MIXED = codec_of(Mixed)
+
+
+def test_fields_that_msgspec_can_not_express_are_taken_the_tree_way_and_the_others_fast() -> None:
+    assert MIXED._fast is not None
+    raw = wire.encode(MIXED_GOOD)
+    obj = MIXED.decode(raw, resolve)
+    assert obj == tree_only(MIXED).decode(raw, resolve) == MIXED.read(raw)
+    assert (obj.anything, obj.animal, obj.data) == ({"a": [1, 2.5]}, Dog(kind="dog"), b"x")
+    assert type(obj.many[0].big) is Int64
+    assert wire.decode(MIXED.encode(obj, resolve)) == MIXED_GOOD
+    few = {name: MIXED_GOOD[name] for name in list(MIXED_GOOD)[:11]}
+    small = MIXED.decode(wire.encode(few), resolve)
+    assert (small.absent, small.absent_bytes, small.unset, small.defaulted) == (None, None, UNSET, 3)
+
+
+@settings(max_examples=400, deadline=None)
+@given(st.sampled_from(sorted(MIXED_GOOD)), json_values)
+def test_a_changed_raw_field_gives_the_same_with_and_without_the_fast_way(name: str, value: Any) -> None:
+    raw = wire.encode({**MIXED_GOOD, name: value})
+    assert same(outcome(MIXED, raw), outcome(tree_only(MIXED), raw))
 
 
 @settings(max_examples=600, deadline=None)
-@given(st.sampled_from(ATTRIBUTES), python_values)
+@given(st.sampled_from(sorted(Mixed.__struct_fields__)), st.deferred(lambda: python_values))
+def test_encoding_raw_fields_gives_the_same_with_and_without_the_fast_way(name: str, value: Any) -> None:
+    obj = msgspec.structs.replace(MIXED.decode(wire.encode(MIXED_GOOD), resolve), **{name: value})
+    assert same(written(MIXED, obj), written(tree_only(MIXED), obj))
+
+
+@settings(max_examples=300, deadline=None)
+@given(st.sampled_from(ATTRIBUTES_OF_EVERYTHING), st.deferred(lambda: python_values), st.booleans())
+def test_untyped_results_are_written_the_same_with_and_without_the_fast_way(name: str, value: Any, many: bool) -> None:
+    obj: Any = msgspec.structs.replace(EVERYTHING.decode(wire.encode(GOOD), resolve), **{name: value})
+    obj = [obj, obj] if many else obj
+    try:
+        expected: Any = wire.decode(wire.encode(dump(obj)))
+    except InvalidValue as error:
+        expected = str(error)
+    assert same(written(codec_of(Any), obj), expected)
+
+
+def test_numbers_beyond_the_safe_range_are_refused_in_untyped_fields() -> None:
+    with pytest.raises(InvalidValue, match="Int64"):
+        MIXED.encode(msgspec.structs.replace(MIXED.decode(wire.encode(MIXED_GOOD), resolve), anything=[2**60]), resolve)
+
+
+@settings(max_examples=600, deadline=None)
+@given(st.sampled_from(ATTRIBUTES_OF_EVERYTHING), python_values)
 def test_encoding_gives_the_same_with_and_without_the_fast_way(name: str, value: Any) -> None:
     obj = msgspec.structs.replace(EVERYTHING.decode(wire.encode(GOOD), resolve), **{name: value})
 
-    def encoded(codec: Codec) -> Any:
-        try:
-            return wire.decode(codec.encode(obj, resolve))
-        except InvalidValue as error:
-            return str(error)
-
-    fast, slow = encoded(EVERYTHING), encoded(tree_only(EVERYTHING))
-    assert same(fast, slow)
+    assert same(written(EVERYTHING, obj), written(tree_only(EVERYTHING), obj))
