@@ -32,6 +32,7 @@ from reactor.runtime.app import App
 from reactor.runtime.backend import LiveBackend
 from reactor.runtime.host import Host
 from reactor.runtime.loader import AppLoader
+from reactor.runtime.poison import PoisonGuard
 from reactor.store.sqlite.retention import Retention
 from reactor.store.sqlite.store import SqliteStore
 from reactor.sync.server import SyncServer
@@ -117,13 +118,17 @@ class Reactor:
             )
             database = Database(store, self.clock, database_limits, on_fatal=lambda error: self.on_fatal(error))
             await database.open()
+            # Behind the database in line: closing that runs what was accepted.
+            guards = undo.enter_context(contextlib.ExitStack())
             undo.push_async_callback(database.close)
+            poison = guards.enter_context(contextlib.closing(PoisonGuard(settings.data)))
             self._provide_admin_key()
             self.database = database
             self.host = Host(
                 limits=settings.limits,
                 clock=self.clock,
                 environment=_Environment(self),
+                poison=poison,
                 cursor_key=await _kept_secret(database, "cursor_key"),
             )
             self.backend = LiveBackend(database, self.host, dev=settings.dev)

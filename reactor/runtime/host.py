@@ -11,6 +11,7 @@ from reactor.auth.identity import Caller
 from reactor.clock import Clock, SystemClock
 from reactor.limits import DEFAULT_LIMITS, Limits
 from reactor.runtime.app import App
+from reactor.runtime.poison import PoisonGuard
 from reactor.runtime.registry import RegisteredFunction
 
 __all__ = ["DEFAULT_HOST", "Host", "NestedResult", "Runner"]
@@ -48,6 +49,8 @@ class Host:
     environment: Mapping[str, str] = field(default_factory=dict)
     cursor_key: bytes = field(default_factory=lambda: secrets.token_bytes(32))
     """32 secret bytes that pagination cursors are sealed with. They must outlive restarts, or pages start over."""
+    poison: PoisonGuard | None = None
+    """What keeps a mutation that kills the server from being run for ever."""
     on_slow_store: Callable[[Any], None] | None = None
 
 

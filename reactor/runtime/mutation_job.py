@@ -63,12 +63,18 @@ class MutationJob:
 
     def execute(self, tx: WriteTransaction) -> bytes:
         fn = self._fn
+        guard = self._host.poison if self.request is not None else None
+        if guard is not None and self.request is not None:
+            guard.enter(*self.request)
         began = time.monotonic()
         try:
             self._execution = execution = execute_mutation(
                 self._app, fn, self._args, tx, self._caller, host=self._host, request_id=self._request_id
             )
         finally:
+            if guard is not None and self.request is not None:
+                guard.leave()
+                guard.survived(*self.request)
             fn.usual_s = fn.usual_s * 0.8 + (time.monotonic() - began) * 0.2
         if self.request is None:
             return b""

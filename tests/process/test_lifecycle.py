@@ -23,6 +23,16 @@ from tests.support.sync_client import SyncClient
 pytestmark = pytest.mark.process
 Server = Callable[..., ReactorProcess]
 
+DEADLY = """
+import os
+from reactor import MutationCtx, mutation
+
+
+@mutation
+async def kill(ctx: MutationCtx) -> None:
+    os.kill(os.getpid(), 9)
+"""
+
 SLOW = """
 import asyncio
 import sys
@@ -210,6 +220,25 @@ def test_serve_starts_again_when_a_c_call_never_gives_up_the_gil(app: Path, serv
     assert running.query("notes:word") == "first"
     assert "starting it again" in running.log()
     assert 'stuck.py", line' in running.log(), "the stacks say where it hung"
+
+
+async def test_a_mutation_that_kills_the_server_is_not_run_for_ever(app: Path, server: Server) -> None:
+    """Engine rule 20: clients resend what was not answered."""
+    (app / "functions" / "deadly.py").write_text(DEADLY)
+    running = server(app, mode="serve").start()
+    client = SyncClient(running.ws_url)
+    await client.open()
+    number = await client.request("Mutation", "deadly:kill")
+    for _ in range(2):
+        await client.until_closed()
+        await client.reopen()
+        await client.request("Mutation", "deadly:kill", request_id=number)
+    answer = await client.response(number)
+    assert answer["success"] is False
+    assert running.log().count("starting it again") == 2
+    assert running.query("notes:word") == "first"
+    assert (await client.mutation("notes:add", {"text": "others go on"}))["success"]
+    await client.close()
 
 
 def test_without_a_given_admin_key_one_is_made_and_kept_to_the_owner(app: Path, tmp_path: Path) -> None:
