@@ -208,6 +208,24 @@ def test_links_lead_somewhere(page: Page) -> None:
     assert dead == []
 
 
+def test_the_map_names_modules_that_exist() -> None:
+    text = (REPOSITORY / "ARCHITECTURE.md").read_text("utf-8")
+    named = {name.rstrip("/") for name in re.findall(r"`([a-z_]+(?:/[a-z_]*)+)`", text)}
+    places = (REPOSITORY, REPOSITORY / "reactor")
+    lost = [
+        name
+        for name in named
+        if not any((place / name).is_dir() or (place / f"{name}.py").is_file() for place in places)
+    ]
+    assert lost == []
+
+
+def test_every_package_is_on_the_map() -> None:
+    text = (REPOSITORY / "ARCHITECTURE.md").read_text("utf-8")
+    packages = {path.parent.name for path in (REPOSITORY / "reactor").glob("*/__init__.py")}
+    assert packages == {name for name in packages if f"reactor/{name}/" in text}
+
+
 def test_every_page_of_the_guide_is_in_its_index() -> None:
     index = (REPOSITORY / "docs" / "README.md").read_text("utf-8")
     pages = {path.name for path in (REPOSITORY / "docs").glob("*.md")} - {"README.md"}
