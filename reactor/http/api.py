@@ -160,11 +160,16 @@ class FunctionApi:
         for path, _, _ in calls:
             _check_path(path)
         caller = await self.caller(request)
-        ts = await self._backend.pin_snapshot()
-        results = []
-        for path, args, reprint in calls:
-            outcome = await self._backend.query(path, args, caller, at_ts=ts)
-            results.append(_body(outcome, reprint))
+        # One cut of a subscriber: a pinned snapshot may not be had, and nothing is left to hold.
+        subscriber = self._backend.subscriber(caller)
+        try:
+            for number, (path, args, _) in enumerate(calls):
+                subscriber.add(number, path, args)
+            cut = await subscriber.cut() if calls else None
+        finally:
+            subscriber.close()
+        updates = sorted(cut.updates, key=lambda update: update.query_id) if cut is not None else []
+        results = [_body(update.version.outcome, calls[update.query_id][2]) for update in updates]
         await request.answer(b'{"results":[%b]}' % b",".join(results))
 
     async def function(self, request: Request) -> None:
