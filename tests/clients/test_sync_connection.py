@@ -9,6 +9,8 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import pytest
+from websockets import InvalidStatus
+from websockets.asyncio.client import connect
 
 from tests.support.server import ADMIN_KEY, ReactorProcess
 from tests.support.sync_client import ZERO, SyncClient
@@ -26,7 +28,6 @@ MakeClient = Callable[..., SyncClient]
         "/api/1.48.0/sync",
         "/api/sync?clientVersion=x",
         "//api/1.48.0/sync",
-        "/api/nonsense/sync",
     ],
 )
 @pytest.mark.parametrize("headers", [{}, {"Convex-Client": "rust-0.10.2"}])
@@ -39,6 +40,19 @@ async def test_every_spelling_of_the_sync_path_upgrades(
     query = await client.subscribe("messages:count", {"channel": channel})
     assert query.value == 0
     assert client.transitions[0]["startVersion"] == ZERO
+
+
+async def test_a_client_without_a_version_is_refused_unless_it_has_a_header(
+    server: ReactorProcess, raw: MakeClient, channel: str
+) -> None:
+    """client-protocol 1.1: the header takes precedence over the path"""
+    url = f"ws://127.0.0.1:{server.port}/api/nonsense/sync"
+    with pytest.raises(InvalidStatus, match="400"):
+        async with connect(url):
+            pass
+    client = raw(url, headers={"Convex-Client": "rust-0.10.2"})
+    await client.open()
+    assert (await client.subscribe("messages:count", {"channel": channel})).value == 0
 
 
 async def test_a_socket_that_only_connects_and_leaves_disturbs_nobody(
