@@ -23,6 +23,7 @@ from reactor.auth.headers import Gatekeeper
 from reactor.clock import Clock, ManualClock, SystemClock
 from reactor.config import Settings, load_settings
 from reactor.engine.database import Database
+from reactor.engine.deploy import Progress
 from reactor.errors import ReactorError
 from reactor.http.api import FunctionApi
 from reactor.http.request import HttpError, Receive, Request, Scope, Send
@@ -80,6 +81,8 @@ class Reactor:
         self.clock: Clock = clock or (ManualClock() if self.settings.manual_clock else SystemClock())
         self.on_fatal: Callable[[BaseException], None] = self._log_fatal
         """Called when the store can't go on, from the event loop. The server should then be stopped and started again."""
+        self.on_progress: Progress | None = None
+        """Called while a schema change is brought to the documents: with what is going on, and how many it has covered."""
         self.admin_keys: tuple[str, ...] = self.settings.admin_keys
         self.admin_key_path: Path | None = None
         """Where the admin key was kept that was made here, or None."""
@@ -107,7 +110,6 @@ class Reactor:
         if self._router is not None:
             return
         settings = self.settings
-        database_limits = settings.limits
         async with contextlib.AsyncExitStack() as undo:
             store = SqliteStore(
                 settings.data,
@@ -116,7 +118,7 @@ class Reactor:
                 clock=self.clock,
                 retention=Retention.of(settings.limits),
             )
-            database = Database(store, self.clock, database_limits, on_fatal=lambda error: self.on_fatal(error))
+            database = Database(store, self.clock, settings.limits, on_fatal=lambda error: self.on_fatal(error))
             await database.open()
             # Behind the database in line: closing that runs what was accepted.
             guards = undo.enter_context(contextlib.ExitStack())
@@ -189,7 +191,7 @@ class Reactor:
             app = self._loader.load()
         else:
             app = self._loader.reload()
-        await self.backend.deploy(app)
+        await self.backend.deploy(app, progress=self.on_progress)
 
     @contextlib.asynccontextmanager
     async def lifespan(self, _: Any = None) -> AsyncIterator[None]:

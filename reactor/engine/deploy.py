@@ -237,26 +237,27 @@ async def _check_documents(database: Database, table: WantedTable, report: Progr
     count = 0
     start = b""
 
-    def step(reader: Reader, start: bytes) -> tuple[bytes | None, int]:
+    def step(reader: Reader, start: bytes) -> tuple[bytes, int, list[str]]:
         rows = reader.scan(info.indexes[BY_ID], start, None, reverse=False, limit=STEP_ROWS)
+        found: list[str] = []  # the store may run a step again
         for key, body in rows:
             start = key + b"\x00"
             document: Any = decode(body)
             try:
                 check(body, document)
             except InvalidDocument as error:
-                offenders.append(
+                found.append(
                     f'Document with ID "{document["_id"]}" in table "{table.name}" does not match the schema: {_reason(error)}'
                 )
-        return (start if rows else None), len(rows)
+        return start, len(rows), found
 
-    while True:
-        following, done = await database.store.read(lambda reader, start=start: step(reader, start))
+    while len(offenders) < OFFENDERS:
+        start, done, found = await database.store.read(lambda reader, start=start: step(reader, start))
+        if not done:
+            break
+        offenders += found
         count += done
         report(f"checking table {table.name}", count)
-        if len(offenders) >= OFFENDERS or following is None:
-            break
-        start = following
     if offenders:
         raise SchemaError(
             "\n".join(offenders[:OFFENDERS])

@@ -33,6 +33,8 @@ DocumentCheck = Callable[[bytes, dict[str, Any]], None]
 
 FIRST_CHUNK: Final = 16
 GREATEST_CHUNK: Final = 256
+SURE_BYTES: Final = 1024 * 1024
+"""A chunk of fewer rows than asked for, and of less than this, is the last one (see `Reader.scan`)."""
 
 _IDENTIFIER = re.compile(r"[A-Za-z_][A-Za-z0-9_]*", re.ASCII)
 
@@ -154,7 +156,9 @@ class Scan:
         self._rows = self._reader.scan(
             self._index, self._start, self._end, reverse=self._reverse, limit=self._chunk
         )
-        self._was_last = len(self._rows) < self._chunk
+        # A chunk of large rows may be short for its size; only then does it take an empty one to know the end.
+        rows = self._rows
+        self._was_last = len(rows) < self._chunk and sum(len(body) for _, body in rows) < SURE_BYTES
         self._chunk = min(self._chunk * 4, GREATEST_CHUNK)
 
     def interval(self) -> Interval | None:

@@ -456,7 +456,7 @@ class LiveSubscriber:
         self._closed = False
 
     def add(self, query_id: int, path: str, args: bytes, journal: str | None = None) -> None:
-        self._follow(query_id, self._live.entry_for(QueryCall(path, args, journal, self.caller)))
+        self._follow(query_id, self._live.entry_for(QueryCall.of(path, args, journal, self.caller)))
         self.wake()
 
     def remove(self, query_id: int) -> None:

@@ -12,7 +12,9 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from reactor.auth.identity import Caller
 from reactor.engine.read_set import EMPTY, ReadSet
+from reactor.errors import InvalidValue
 from reactor.runtime.waist import Failure, Outcome, Success, Version
+from reactor.values.wire import decode, encode
 
 if TYPE_CHECKING:
     from reactor.runtime.live import LiveSubscriber
@@ -42,6 +44,15 @@ class QueryCall:
     args: bytes
     journal: str | None
     caller: Caller
+
+    @classmethod
+    def of(cls, path: str, args: bytes, journal: str | None, caller: Caller) -> QueryCall:
+        """A call with its arguments in canonical form, so that equal ones share an entry however they were written."""
+        try:
+            args = encode(decode(args))
+        except InvalidValue:
+            pass  # running it will say what is wrong with them
+        return cls(path, args, journal, caller)
 
     @property
     def family(self) -> Family:

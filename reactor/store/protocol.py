@@ -41,6 +41,8 @@ class OutcomeUnknown(StoreError):
     Nothing may be answered. The writer refuses to go on; the next `Store.write` opens the file anew and then finds out.
     """
 
+    code = "OutcomeUnknown"
+
 
 @dataclass(frozen=True, slots=True)
 class LogRow:

@@ -29,6 +29,7 @@ from reactor.sync.messages import (
 __all__ = ["Call", "Close", "Effect", "Hold", "Reply", "Session", "Update", "Verify"]
 
 TOKEN_EXPIRED = "Convex token identity expired"
+MAX_SKEW_MS = 2**53
 QUERY_ARGS_MAX_BYTES = 64 * 1024 * 1024
 """Arguments of all the queries that one connection follows."""
 
@@ -169,7 +170,9 @@ class Session:
         self.session_id = str(message.session_id)
         now = self._now_ns()
         if message.client_ts is not None:
-            self._clock_skew_ms = int(message.client_ts) - now // 1_000_000
+            # Only echoed, and read by some clients as 64 bits.
+            skew = int(message.client_ts) - now // 1_000_000
+            self._clock_skew_ms = max(-MAX_SKEW_MS, min(MAX_SKEW_MS, skew))
         if message.max_observed_timestamp is not None:
             observed = messages.decode_ts(message.max_observed_timestamp)
             if observed > max(now, self._processed_ts()):
@@ -289,6 +292,9 @@ class Session:
             if outcome.overloaded:
                 # The client sends it again when it is back.
                 return self._close(1013, "TooManyConcurrentRequests")
+            if outcome.code == "OutcomeUnknown":
+                # It may have been committed: no answer is right. The client sends it again, and its record decides.
+                return self._close(1011, "InternalServerError")
             self._owe(0)
         else:
             self._owe(outcome.ts)
