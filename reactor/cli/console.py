@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shlex
+import time
 import traceback
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -16,7 +17,7 @@ from reactor.errors import ReactorError
 if TYPE_CHECKING:
     from reactor.server import Reactor
 
-__all__ = ["announce", "complain", "complain_about_app", "say"]
+__all__ = ["Progress", "announce", "complain", "complain_about_app", "say"]
 
 _out = Console(highlight=False, soft_wrap=True)
 _err = Console(highlight=False, soft_wrap=True, stderr=True)
@@ -31,6 +32,22 @@ def complain(message: str, *, cause: BaseException | None = None) -> None:
     _err.print(Text.assemble(("reactor: ", "bold red"), message))
     if cause is not None and not isinstance(cause, ReactorError):
         traceback.print_exception(cause)
+
+
+class Progress:
+    """Tells of a long schema change now and then; short ones stay silent."""
+
+    def __init__(self) -> None:
+        self._next = 0.0
+        self._what = ""
+
+    def __call__(self, what: str, count: int) -> None:
+        now = time.monotonic()
+        if what != self._what:
+            self._what, self._next = what, now + 1.0
+        elif now >= self._next:
+            self._next = now + 5.0
+            say(f"{what}: {count:,} documents so far")
 
 
 def announce(reactor: Reactor, url: str, site_url: str, *, seconds: float) -> None:

@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import errno
 import faulthandler
+import gc
 import logging
 import os
 import signal
@@ -120,6 +121,7 @@ async def _serve(
         stop.ask()
 
     reactor.on_fatal = die
+    reactor.on_progress = console.Progress()
     with stop.on_signals(), contextlib.ExitStack() as closing:
         for listener in sockets:
             closing.callback(listener.close)
@@ -150,6 +152,7 @@ async def _serve(
                 background.append(asyncio.create_task(keep_fresh(reactor), name="live reload"))
             if parent is not None:
                 background.append(asyncio.create_task(_heartbeat(settings.hang_after_s), name="heartbeat"))
+            gc.freeze()  # what a start leaves behind stays: no collection need look at it again
             console.announce(reactor, urls[0], urls[1], seconds=time.perf_counter() - started)
             await stop.wait_first(serving)
             if not fatal:
