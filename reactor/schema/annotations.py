@@ -241,7 +241,7 @@ class TypeReader:
 
     def _typed_dict(self, cls: type, scope: Scope) -> Shape:
         inner = scope_of_class(cls).at(cls.__qualname__)
-        hints = {name: evaluate(raw, inner, self._names) for name, raw in _typed_dict_hints(cls).items()}
+        hints = {name: evaluate(raw, inner, self._names) for name, raw in own_hints(cls).items()}
         fields: dict[str, tuple[Shape, bool]] = {}
         required = getattr(cls, "__required_keys__", frozenset(hints))
         for name, hint in hints.items():
@@ -396,10 +396,6 @@ def _sealed(f: FieldShape) -> Any:
     if fast is None:
         return msgspec.Raw
     return with_unset(fast) if f.field.absent == "unset" else fast
-
-
-def _typed_dict_hints(cls: type) -> dict[str, Any]:
-    return typing_extensions.get_annotations(cls) if cls.__bases__ == (dict,) else dict(cls.__annotations__)
 
 
 def _plain_strings(shape: LiteralShape) -> bool:

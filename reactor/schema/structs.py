@@ -95,7 +95,7 @@ class _StructMeta(msgspec.StructMeta):
         cls._reactor_fields = _describe(cls)
         if not own:
             _check_wire_names(cls, kind)
-            cls._reactor_locals = _defining_locals()
+            cls._reactor_globals, cls._reactor_locals = _defining_scope()
         return cls
 
 
@@ -224,12 +224,14 @@ def _check_wire_names(cls: Any, kind: str) -> None:
             )
 
 
-def _defining_locals() -> dict[str, Any] | None:
-    """The names of the function in which a class is being defined, for its annotations; None at module level."""
+def _defining_scope() -> tuple[dict[str, Any], dict[str, Any] | None]:
+    """The names that a class being defined can use in its annotations: those of its module, and of the function around it."""
     frame = sys._getframe(2)
+    if frame.f_code.co_name.startswith("<generic parameters") and frame.f_back is not None:
+        frame = frame.f_back  # Python 3.12 runs `class Page[T]` inside a function of its own
     if frame.f_locals is frame.f_globals or frame.f_code.co_name == "<module>":
-        return None
-    return dict(frame.f_locals)
+        return frame.f_globals, None
+    return frame.f_globals, dict(frame.f_locals)
 
 
 @dataclass_transform(kw_only_default=True, frozen_default=True, field_specifiers=(field,))
@@ -242,6 +244,7 @@ class Struct(msgspec.Struct, metaclass=_StructMeta, frozen=True, kw_only=True):
     _reactor_kind: ClassVar[str] = "struct"
     _reactor_fields: ClassVar[tuple[Field, ...]]
     _reactor_rename: ClassVar[str | None]
+    _reactor_globals: ClassVar[dict[str, Any] | None] = None
     _reactor_locals: ClassVar[dict[str, Any] | None] = None
     _reactor_shape: ClassVar[Any] = None
     _reactor_codecs: ClassVar[Any] = None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from typing import Any, ClassVar, Literal
 
 import msgspec
@@ -11,7 +12,7 @@ from msgspec import UNSET, UnsetType
 from reactor.errors import DatabaseError, SchemaError
 from reactor.schema.ids import Id
 from reactor.schema.structs import Document, Projection, Struct, field, fields_of
-from tests.unit.schema.samples import MESSAGE_ID, PROJECT_ID, Message, Project
+from tests.unit.schema.samples import MESSAGE_ID, PROJECT_ID, Message, Project, schema_of
 
 
 def wires(cls: type[Struct]) -> dict[str, str]:
@@ -223,8 +224,6 @@ def test_ids_are_plain_text_at_run_time() -> None:
 
 
 def test_a_subclass_may_narrow_a_field_without_changing_its_parent() -> None:
-    from tests.unit.schema.samples import schema_of
-
     class Animal(Struct):
         kind: str
 
@@ -234,3 +233,25 @@ def test_a_subclass_may_narrow_a_field_without_changing_its_parent() -> None:
     schema = schema_of()
     assert schema.codec_of(Cat).decode(b'{"kind":"cat"}', None) == Cat(kind="cat")
     assert schema.codec_of(Animal).decode(b'{"kind":"dog"}', None) == Animal(kind="dog")
+
+
+def test_the_system_fields_keep_their_names_whatever_the_class_says() -> None:
+    class Verbatim(Document, rename=None):
+        snake_case: str
+
+    assert wires(Verbatim) == {"_id": "_id", "_creation_time": "_creationTime", "snake_case": "snake_case"}
+
+
+def test_classes_of_a_module_that_was_executed_by_hand_find_their_names() -> None:
+    names: dict[str, Any] = {"Document": Document, "Struct": Struct, "__name__": "not_in_sys_modules"}
+    exec("class A(Struct):\n  b: 'B'\nclass B(Struct):\n  x: int", names)
+    assert schema_of().codec_of(names["A"]).decode(b'{"b":{"x":1}}', None) == names["A"](b=names["B"](x=1))
+
+
+@pytest.mark.skipif(sys.version_info < (3, 12), reason="type parameters in brackets came with Python 3.12")
+def test_structs_may_have_type_parameters_in_brackets() -> None:
+    names: dict[str, Any] = {"Struct": Struct, "__name__": __name__}
+    exec("class Page[T](Struct):\n  page: list[T]\ntype Pages[T] = list[Page[T]]", names)
+    codec = schema_of().codec_of(names["Page"][int])
+    assert codec.decode(b'{"page":[1.0]}', None).page == [1]
+    assert schema_of().codec_of(names["Pages"][str]).decode(b'[{"page":["x"]}]', None)[0].page == ["x"]
