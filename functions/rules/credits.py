@@ -109,18 +109,15 @@ async def balance(ctx: QueryCtx, user_id: str) -> Balance:
     plan = await plan_of(ctx, user_id)
     usage = await record_of(ctx, user_id)
     if usage is None or is_over(usage, now):
-        points, expire, stored_plan, left = float(ALLOWANCE[plan]), now + WINDOW_MS, plan, float(WINDOW_MS)
-    else:
-        points, expire, stored_plan = usage.points, usage.expire, usage.plan_type or plan
-        left = usage.expire - now if usage.expire else 0.0
+        usage = Usage(user_id=user_id, points=ALLOWANCE[plan], expire=now + WINDOW_MS, plan_type=plan)
     return Balance(
-        points=points,
+        points=usage.points,
         max_points=ALLOWANCE[plan],
-        expire=expire,
-        plan_type=stored_plan,
-        remaining_points=points,
-        credits_remaining=points,
-        ms_before_next=left,
+        expire=usage.expire,
+        plan_type=usage.plan_type or plan,
+        remaining_points=usage.points,
+        credits_remaining=usage.points,
+        ms_before_next=usage.expire - now if usage.expire else 0,
     )
 
 
