@@ -203,7 +203,7 @@ def _uvicorn(app: Any, settings: Settings) -> Any:
             app,
             interface="asgi3",
             lifespan="off",
-            http="auto" if _missing("httptools") else "httptools",
+            http="auto" if _missing("httptools") else _http_protocol(),
             ws=SyncWebSocketProtocol,
             ws_max_size=settings.limits.client_message_bytes,
             ws_per_message_deflate=settings.compress_messages,
@@ -218,6 +218,12 @@ def _uvicorn(app: Any, settings: Settings) -> Any:
             timeout_graceful_shutdown=max(1, round(settings.stop_grace_s)),
         )
     )
+
+
+def _http_protocol() -> Any:
+    from reactor.http.transport import SyncHttpProtocol
+
+    return SyncHttpProtocol
 
 
 def _missing(module: str) -> bool:

@@ -17,7 +17,7 @@ import msgspec
 from reactor.auth.authenticator import AuthenticationError
 from reactor.auth.headers import Gatekeeper
 from reactor.auth.identity import ANONYMOUS, Caller
-from reactor.http.request import HttpError, Request
+from reactor.http.request import HttpError, Request, single_slashes
 from reactor.limits import DEFAULT_LIMITS, IDENTIFIER_MAX_CHARS, Limits
 from reactor.runtime.waist import Backend, Failure, Outcome
 from reactor.sync.messages import ProtocolError, decode_ts, encode_log_lines, encode_text, encode_ts, has_lone_surrogate
@@ -188,7 +188,7 @@ class FunctionApi:
     async def run(self, request: Request) -> None:
         """POST /api/run/{module…}/{function}"""
         raw: bytes = request.scope.get("raw_path") or request.path.encode("utf-8")
-        _, _, rest = raw.decode("latin-1").partition("/api/run/")
+        _, _, rest = single_slashes(raw.decode("latin-1")).partition("/api/run/")
         segments = [unquote(segment) for segment in rest.split("/")]
         if len(segments) < 2 or not all(segments):
             raise HttpError(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+import re
 from collections.abc import Awaitable, Callable, MutableMapping
 from typing import Any
 from urllib.parse import parse_qsl
@@ -11,14 +12,20 @@ import msgspec
 
 from reactor.http.cors import cors_headers
 
-__all__ = ["HttpError", "Receive", "Request", "Scope", "Send"]
+__all__ = ["HttpError", "Receive", "Request", "Scope", "Send", "single_slashes"]
 
 Scope = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
 Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
 
+_SLASHES = re.compile("//+")
 _JSON = (b"content-type", b"application/json")
 _TEXT = (b"content-type", b"text/plain; charset=utf-8")
+
+
+def single_slashes(path: str) -> str:
+    """Clients join URLs by plain concatenation: doubled slashes count as one."""
+    return _SLASHES.sub("/", path) if "//" in path else path
 
 
 class HttpError(Exception):

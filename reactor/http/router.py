@@ -6,14 +6,13 @@ It works under any mount: paths are taken without the scope's `root_path`, and d
 from __future__ import annotations
 
 import logging
-import re
 from collections.abc import Awaitable, Callable, Mapping, MutableMapping
 from typing import Any
 
 from reactor.http.api import FunctionApi
 from reactor.http.cors import cors_headers, preflight_headers
 from reactor.http.misc import Handler, misc_routes
-from reactor.http.request import ClientGone, HttpError, Receive, Request, Scope, Send
+from reactor.http.request import ClientGone, HttpError, Receive, Request, Scope, Send, single_slashes
 from reactor.sync.link import refuse
 from reactor.sync.server import SyncServer
 
@@ -23,7 +22,6 @@ logger = logging.getLogger("reactor.http")
 
 AsgiApp = Callable[[Scope, Receive, Send], Awaitable[None]]
 
-_SLASHES = re.compile("//+")
 _OWN_PREFIXES = ("/api/", "/version", "/instance_", "/echo")
 
 
@@ -36,7 +34,7 @@ def route_path(scope: Scope) -> str:
         # "/live" is not a mount of "/liveness".
         if not rest or rest.startswith("/") or root.endswith("/"):
             path = rest if rest.startswith("/") else "/" + rest
-    return _SLASHES.sub("/", path) if "//" in path else path
+    return single_slashes(path)
 
 
 class Router:

@@ -17,6 +17,7 @@ from reactor.auth.headers import Gatekeeper
 from reactor.clock import Clock, ManualClock
 from reactor.http.api import FunctionApi
 from reactor.http.router import Router
+from reactor.http.transport import SyncHttpProtocol
 from reactor.limits import DEFAULT_LIMITS, Limits
 from reactor.sync.server import SyncServer
 from reactor.sync.transport import SyncWebSocketProtocol
@@ -66,6 +67,7 @@ async def open_door(
     app: Any = Router(functions, sync, version="0.1.0", instance_name="test", fallback=fallback)
     config = uvicorn.Config(
         wrap(app) if wrap is not None else app,
+        http=SyncHttpProtocol if own_transport else "httptools",
         ws=SyncWebSocketProtocol if own_transport else "websockets-sansio",
         ws_max_size=limits.client_message_bytes,
         ws_per_message_deflate=compress,

@@ -186,6 +186,14 @@ async def test_a_query_can_be_asked_by_url(http: httpx.AsyncClient) -> None:
     refused(await http.get("/api/query", params={"path": "demo:echo", "args": "{"}), 400, "BadQueryParameters")
 
 
+async def test_an_address_with_a_slash_at_its_end_works(door: Door, http: httpx.AsyncClient) -> None:
+    """Section 1.1: clients join URLs by plain concatenation."""
+    response = await http.post(f"{door.http}//api/query", json={"path": "demo:echo", "args": {}})
+    assert response.json() == {"status": "success", "value": {}}
+    response = await http.get(f"{door.http}///api/query?path=demo:echo")
+    assert response.json() == {"status": "success", "value": {}}
+
+
 async def test_a_snapshot_is_pinned_by_its_timestamp(http: httpx.AsyncClient) -> None:
     """client-protocol 39, the door's part."""
     ts = (await http.post("/api/query_ts")).json()
@@ -194,6 +202,20 @@ async def test_a_snapshot_is_pinned_by_its_timestamp(http: httpx.AsyncClient) ->
     assert (await call(http, "/api/query_at_ts", "counters:get", {"name": "a"}, **ts)).json()["value"] == 0
     refused(await call(http, "/api/query_at_ts", "counters:get", {"name": "a"}, ts="AAAA"), 400, "BadTimestamp")
     refused(await call(http, "/api/query_at_ts", "counters:get", {"name": "a"}), 400, "BadJsonBody")
+
+
+async def test_a_batch_answers_each_query_by_itself(http: httpx.AsyncClient) -> None:
+    queries = [
+        {"path": "demo:boom", "args": {}},
+        {"path": "demo:values", "args": {}, "format": "json"},
+        {"path": "demo:values", "args": {}, "format": ENCODED},
+    ]
+    results = (await http.post("/api/query_batch", json={"queries": queries})).json()["results"]
+    assert [result["status"] for result in results] == ["error", "success", "success"]
+    assert results[1]["value"]["big"] == "33"
+    assert results[2]["value"]["big"] == {"$integer": "IQAAAAAAAAA="}
+    assert (await http.post("/api/query_batch", json={"queries": []})).json() == {"results": []}
+    refused(await http.post("/api/query_batch", json={"queries": queries * 400}), 400, "TooManyQueries")
 
 
 async def test_any_function_by_admin_key_only(http: httpx.AsyncClient) -> None:
@@ -217,6 +239,8 @@ async def test_run_names_the_function_in_the_url(http: httpx.AsyncClient) -> Non
     assert response.json()["errorMessage"] == "Could not find public function for 'sub/module:fn'."
     encoded = await http.post("/api/run/sub%2Fmodule/fn", json={"args": {}})
     assert encoded.json()["errorMessage"] == "Could not find public function for 'sub/module:fn'."
+    doubled = await http.post("/api//run/demo//echo", json={})
+    assert doubled.json()["status"] == "success"
     assert (await http.post("/api/run/demo/echo", json={})).json() == {"status": "success", "value": {}}
     assert (await http.post("/api/run/demo/values", json={"format": "json"})).json()["value"]["big"] == "33"
     for path in ("/api/run/alone", "/api/run/", "/api/run/a//"):
