@@ -176,7 +176,9 @@ class TypeReader:
         try:
             return evaluate(name, scope, self._names)
         except UnresolvedName as error:
-            raise UnresolvedName(f'{scope.where}: Id["{name}"]: there is no class {name} here.') from error
+            raise UnresolvedName(
+                f"{scope.where}: Id[\"{name}\"]: there is no class {name} here (Id takes the document's class, not the table's name)."
+            ) from error
 
     def _union(self, members: tuple[Any, ...], scope: Scope) -> Shape:
         if UnsetType in members:

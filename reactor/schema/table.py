@@ -223,8 +223,15 @@ class TableDefinition:
         return None
 
     def is_optional_none(self, wire_field: str) -> bool:
-        """Whether None means absent in this field: its default is None."""
-        return self._absent.get(wire_field) == "none"
+        """Whether None means absent in this field, or at this dotted path: its default is None."""
+        if "." not in wire_field:
+            return self._absent.get(wire_field) == "none"
+        *outer, last = wire_field.split(".")
+        shapes = [self._ready(self._body)]
+        for part in outer:
+            shapes = [f.shape for shape in shapes for f in _fields_named(shape, part)]
+        found = [f for shape in shapes for f in _fields_named(shape, last)]
+        return bool(found) and all(f.field.absent == "none" for f in found)
 
     # --- documents -------------------------------------------------------------------------------------------------
 

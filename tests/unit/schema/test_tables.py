@@ -95,6 +95,9 @@ def test_where_none_means_absence_is_known() -> None:
     assert not PROJECTS.is_optional_none("owner")
     assert not PROJECTS.is_optional_none("framework")
     assert not PROJECTS.is_optional_none("nowhere")
+    assert PROJECTS.is_optional_none("owner.email")
+    assert not PROJECTS.is_optional_none("owner.displayName")
+    assert not PROJECTS.is_optional_none("owner.nowhere.at.all")
 
 
 # --- documents in ---------------------------------------------------------------------------------------------------
