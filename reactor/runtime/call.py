@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import random
 import time
-from collections.abc import Callable, Coroutine, Generator
+from collections.abc import Callable, Coroutine, Generator, Sequence
 from threading import get_ident
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
@@ -37,11 +37,23 @@ class TimedOut(BaseException):
 class Root:
     """A top-level execution: one transaction, one thread, all its nested calls."""
 
-    __slots__ = (
-        "app", "caller", "closed", "entered", "fatal", "fired", "generators", "host", "in_ours", "is_transactional", "journal",
-        "journal_out", "logs", "missing", "now_ms", "observed_identity", "observed_time", "path", "pending", "request_id",
-        "started", "store_limit", "store_s", "thread", "token", "tx", "watch",
-    )  # fmt: skip
+    # What most calls never change stands here, and costs them nothing.
+    is_transactional = True
+    observed_identity = False
+    observed_time = False
+    journal_out: str | None = None
+    fatal: BaseException | None = None
+    """Once set, the transaction can't commit, whatever user code makes of the exception."""
+    missing: MissingTable | None = None
+    generators: Sequence[Any] = ()
+    """Weak references to the async generators that user code began."""
+    fired = False
+    """The watchdog has taken the token, for good."""
+    in_ours = True
+    """After `fired`: whether it is our turn."""
+    closed = False
+    watch: Any = None
+    """The watchdog's own notes."""
 
     def __init__(
         self, app: App, host: Host, tx: Transaction, caller: Caller, path: str, journal: str | None, request_id: str
@@ -52,30 +64,16 @@ class Root:
         self.caller = caller
         self.path = path
         self.journal = journal
-        self.journal_out: str | None = None
         self.request_id = request_id
         self.logs = LogLines(host.limits)
-        self.is_transactional = True
-        self.observed_identity = False
-        self.observed_time = False
-        self.fatal: BaseException | None = None
-        """Once set, the transaction can't commit, whatever user code makes of the exception."""
-        self.missing: MissingTable | None = None
         self.pending: set[Operation[Any]] = set()
         """Operations that were created and not awaited yet."""
         self.thread = get_ident()
         self.token: list[None] = []
-        self.fired = False
-        self.closed = False
-        self.in_ours = True
         self.started = self.entered = perf_counter()
+        """When the call, and when our present turn, began."""
         self.store_s = 0.0
         """Seconds spent in our operations (the store, encoding, waiting for either)."""
-        self.store_limit = host.limits.store_time_s
-        self.generators: list[Any] = []
-        """Weak references to the async generators that user code began."""
-        self.watch: Any = None
-        """The watchdog's own notes."""
 
     # Turns. Ours at the beginning.
 
@@ -92,12 +90,12 @@ class Root:
         try:
             self.token.pop()
         except IndexError:
-            self._absorb()
+            self.absorb()
             raise TimedOut from None
         finally:
             self.entered = perf_counter()
 
-    def _absorb(self) -> None:
+    def absorb(self) -> None:
         """The watchdog has fired: take back what it may still have under way, so that it can't strike in our code."""
         from reactor.runtime.watchdog import disarm
 
@@ -194,11 +192,14 @@ class Operation(Coroutine[Any, Any, T]):
 
 def perform(root: Root, run: Callable[..., T], args: tuple[Any, ...]) -> T:
     """Run one operation in our turn."""
+    # `to_ours` and `to_user`, written out: this is the hottest path there is.
     try:
-        root.to_ours()
-    except TimedOut:
+        root.token.pop()
+    except IndexError:
+        root.absorb()
         root.in_ours = False  # back to user code with it, which may try to go on
-        raise
+        raise TimedOut from None
+    root.entered = perf_counter()
     try:
         return run(*args)
     except (LimitExceeded, StoreError, Unavailable) as error:
@@ -208,13 +209,17 @@ def perform(root: Root, run: Callable[..., T], args: tuple[Any, ...]) -> T:
         root.missing = missing
         raise
     finally:
-        root.to_user()
-        if root.store_s > root.store_limit:
+        root.store_s += perf_counter() - root.entered
+        if root.store_s > root.host.limits.store_time_s:
             root.fail_fatally(
                 LimitExceeded(
                     "Your request timed out performing too many system operations.", code="SystemTimeoutError"
                 )
             )
+        if root.fired:
+            root.in_ours = False
+        else:
+            root.token.append(None)
 
 
 def note(root: Root, error: BaseException) -> None:

@@ -16,8 +16,8 @@ from typing import Any, Final
 from reactor.errors import FunctionError
 from reactor.runtime.audit import install as install_audit
 from reactor.runtime.call import Root, TimedOut
-from reactor.runtime.logs import CURRENT, capture_output
-from reactor.runtime.watchdog import current, disarm, unwatch, watch
+from reactor.runtime.logs import CURRENT, capture_output, is_capturing
+from reactor.runtime.watchdog import disarm, unwatch, watch
 
 __all__ = ["drive", "foreign_await", "run_root"]
 
@@ -55,19 +55,39 @@ _NO_LOOP: Final[Any] = _NoLoop()
 def _generator_began(generator: AsyncGenerator[Any, Any]) -> None:
     root = CURRENT.get()
     if isinstance(root, Root):
-        root.generators.append(weakref.ref(generator))
+        root.generators = [*root.generators, weakref.ref(generator)]
+
+
+def _prepare() -> bool:
+    """Set up the process, and this thread: a stub event loop and the hook for async generators.
+
+    Returns whether the thread has an event loop of its own, and needs both back afterwards (only tests do that).
+    """
+    install_audit()
+    capture_output()
+    if sys.get_asyncgen_hooks()[0] is not _generator_began:
+        sys.set_asyncgen_hooks(_generator_began, None)
+    own_loop = _get_running_loop() is not None
+    _set_running_loop(_NO_LOOP)
+    return own_loop
 
 
 def run_root(root: Root, coroutine: Coroutine[Any, Any, Any]) -> Any:
     """Run a top-level handler on this thread and return its result. Raises what it raises, or TimedOut."""
-    install_audit()
-    capture_output()
     loop = _get_running_loop()
-    hooks = sys.get_asyncgen_hooks()
-    outer = current(root.thread)
+    if loop is not _NO_LOOP or not is_capturing() or sys.get_asyncgen_hooks()[0] is not _generator_began:
+        hooks = sys.get_asyncgen_hooks()
+        if _prepare():
+            try:
+                return _run_root(root, coroutine)
+            finally:
+                sys.set_asyncgen_hooks(*hooks)
+                _set_running_loop(loop)
+    return _run_root(root, coroutine)
+
+
+def _run_root(root: Root, coroutine: Coroutine[Any, Any, Any]) -> Any:
     token = CURRENT.set(root)
-    _set_running_loop(_NO_LOOP)
-    sys.set_asyncgen_hooks(_generator_began, None)
     watch(root)
     try:
         try:
@@ -76,9 +96,7 @@ def run_root(root: Root, coroutine: Coroutine[Any, Any, Any]) -> Any:
             if root.generators:
                 _close_generators(root)
     finally:
-        unwatch(root, outer)
-        sys.set_asyncgen_hooks(*hooks)
-        _set_running_loop(loop)
+        unwatch(root)
         CURRENT.reset(token)
 
 

@@ -14,7 +14,7 @@ from typing import Any, Final, Protocol, TextIO
 
 from reactor.limits import Limits
 
-__all__ = ["CURRENT", "LogCapture", "LogLines", "capture_output"]
+__all__ = ["CURRENT", "ContextLog", "LogCapture", "LogLines", "capture_output", "is_capturing"]
 
 _LEVELS: Final = {"debug": "DEBUG", "log": "LOG", "info": "INFO", "warn": "WARN", "error": "ERROR"}
 _TRUNCATED: Final = " (truncated due to length)"
@@ -23,13 +23,14 @@ _TRUNCATED: Final = " (truncated due to length)"
 class LogLines:
     """The log lines of one top-level call, its nested calls included."""
 
-    __slots__ = ("_limits", "_overflowed", "_partial", "lines")
+    closed = False
+    """Set once the call has ended; what its left-over tasks print is nobody's then."""
+    _overflowed = False
+    _partial = ""
 
     def __init__(self, limits: Limits) -> None:
         self.lines: list[str] = []
         self._limits = limits
-        self._overflowed = False
-        self._partial = ""
 
     def add(self, level: str, text: str) -> None:
         """Add a line. `level` is LOG, INFO, WARN, ERROR or DEBUG; `text` is already rendered."""
@@ -59,7 +60,8 @@ class LogLines:
             self.add("LOG", quote(line))
 
     def finish(self) -> tuple[str, ...]:
-        """All lines, an unfinished one included."""
+        """All lines, an unfinished one included; the call has ended."""
+        self.closed = True
         if self._partial:
             line, self._partial = self._partial, ""
             self.add("LOG", quote(line))
@@ -119,7 +121,7 @@ class _Stdout:
 
     def write(self, text: str) -> int:
         call = CURRENT.get()
-        if call is None:
+        if call is None or call.logs.closed:
             return self._real.write(text)
         if text:
             call.logs.write(text)
@@ -156,14 +158,14 @@ def _is_own(logger: logging.Logger) -> bool:
 
 
 def _enabled(self: logging.Logger, level: int) -> bool:
-    if level >= logging.INFO and CURRENT.get() is not None and not _is_own(self):
+    if level >= logging.INFO and (call := CURRENT.get()) is not None and not call.logs.closed and not _is_own(self):
         return True
     return _is_enabled_for(self, level)
 
 
 def _handle(self: logging.Logger, record: logging.LogRecord) -> None:
     call = CURRENT.get()
-    if call is None or _is_own(self):
+    if call is None or call.logs.closed or _is_own(self):
         _call_handlers(self, record)
         return
     text = record.getMessage()
@@ -178,8 +180,13 @@ def _handle(self: logging.Logger, record: logging.LogRecord) -> None:
 _patched = False
 
 
+def is_capturing() -> bool:
+    """Whether `capture_output` has nothing to do."""
+    return type(sys.stdout) is _Stdout and _patched
+
+
 def capture_output() -> None:
-    """Make sure that output of functions is captured from here on. Cheap; called at the start of every call.
+    """Make sure that output of functions is captured from here on. Called at the start of calls.
 
     Whether a logger is enabled is decided by the logger before any handler is asked, so INFO can only be had "whatever
     the root logger says" by wrapping `logging.Logger`'s own decision; it is unchanged outside of functions.

@@ -7,12 +7,12 @@ depend on) no more than they return.
 from __future__ import annotations
 
 import inspect
-from collections.abc import AsyncIterator, Callable, Coroutine, Generator
+from collections.abc import AsyncIterator, Callable, Coroutine, Generator, Sequence
 from threading import get_ident
 from typing import TYPE_CHECKING, Any, Final, Generic, Literal, TypeVar, overload
 
 from reactor.engine.pagination import CursorSealer, Page, fingerprint, read_page
-from reactor.engine.ranges import IndexRange, make_range
+from reactor.engine.ranges import IndexRange
 from reactor.engine.transaction import Scan
 from reactor.errors import DatabaseError
 from reactor.runtime.call import Call, Operation, perform
@@ -42,19 +42,18 @@ _sealers: dict[bytes, CursorSealer] = {}
 class Plan:
     """What a query has been told so far."""
 
-    __slots__ = ("binding", "call", "filters", "index", "operators", "project", "range", "reverse", "table")
+    # What a plain query never changes stands here, and costs it nothing.
+    range: IndexRange | None = None
+    reverse: bool | None = None
+    filters: Sequence[tuple[Callable[[Any], Any], bool]] = ()
+    """Predicates in order; True for those that see the projection instead of the document."""
+    project: Callable[[bytes], Any] | None = None
+    operators: tuple[str, ...] = ()
 
     def __init__(self, call: Call, binding: TableBinding, table: TableInfo | None) -> None:
         self.call = call
         self.binding = binding
         self.table = table
-        self.index: IndexInfo | None = None
-        self.range: IndexRange | None = None
-        self.reverse: bool | None = None
-        self.filters: list[tuple[Callable[[Any], Any], bool]] = []
-        """Predicates in order; True for those that see the projection instead of the document."""
-        self.project: Callable[[bytes], Any] | None = None
-        self.operators: list[str] = []
 
     def whole_range(self) -> IndexRange | None:
         """The range to read; None when there is no such table yet, so nothing to read."""
@@ -99,27 +98,25 @@ class Plan:
 class OrderedQuery(Generic[T]):
     """A query whose index and order are decided."""
 
-    __slots__ = ("_plan", "_why_closed")
+    __slots__ = ("_plan",)
 
     def __init__(self, plan: Plan) -> None:
-        self._plan: Plan | None = plan
-        self._why_closed = ""
+        self._plan: Plan | str = plan
+        """The plan, until it is handed on; then why it is not there."""
 
     def _take_plan(self, why: str) -> Plan:
         plan = self._plan
-        if plan is None:
-            raise DatabaseError(self._why_closed)
-        self._plan = None
-        self._why_closed = why
-        return plan
+        if plan.__class__ is not Plan:
+            raise DatabaseError(str(plan))
+        self._plan = why
+        return plan  # type: ignore[return-value]
 
     def _chain(self) -> Plan:
-        if self._plan is None:
+        plan = self._plan
+        if plan.__class__ is not Plan:
             raise DatabaseError(_CHAINED)
-        plan = self._take_plan(_CLOSED)
-        if len(plan.operators) >= MAX_OPERATORS:
-            raise DatabaseError(f"Can't construct query with more than {MAX_OPERATORS} operators")
-        return plan
+        self._plan = _CLOSED
+        return plan  # type: ignore[return-value]
 
     def filter(self, predicate: Callable[[T], object], /) -> OrderedQuery[T]:
         """Keep the documents for which `predicate(document)` is true.
@@ -129,8 +126,10 @@ class OrderedQuery(Generic[T]):
         plan = self._chain()
         if not callable(predicate):
             raise DatabaseError("`filter` takes a function of the document, as in `.filter(lambda task: task.done)`.")
-        plan.filters.append((predicate, plan.project is not None))
-        plan.operators.append("filter")
+        if len(plan.operators) >= MAX_OPERATORS:
+            raise DatabaseError(f"Can't construct query with more than {MAX_OPERATORS} operators")
+        plan.filters = [*plan.filters, (predicate, plan.project is not None)]
+        plan.operators = (*plan.operators, "filter")
         return OrderedQuery(plan)
 
     def select(self, projection: type[S], /) -> OrderedQuery[S]:
@@ -139,36 +138,36 @@ class OrderedQuery(Generic[T]):
         if plan.project is not None:
             raise DatabaseError("Queries may only specify select at most once")
         plan.project = projection_reader(plan.call.root.app, plan.binding, projection)
-        plan.operators.append("select")
+        plan.operators = (*plan.operators, "select")
         return OrderedQuery(plan)
 
     # Consumers
 
     def _consume(self, name: str, run: Callable[..., Any], *args: Any) -> Any:
         plan = self._take_plan(_CONSUMED)
-        return Operation(plan.call, f"ctx.db.query(…).{name}", run, (plan, *args))
+        return Operation(plan.call, name, run, (plan, *args))
 
     def collect(self) -> Coroutine[Any, Any, list[T]]:
         """All documents, as a list. Use `take` or `paginate` where there may be many."""
-        return self._consume("collect", _collect, None)
+        return self._consume("ctx.db.query(…).collect", _collect, None)
 
     def take(self, count: int, /) -> Coroutine[Any, Any, list[T]]:
         """The first `count` documents."""
         if isinstance(count, bool) or not isinstance(count, int) or count < 0:
             raise DatabaseError("Arg 1 `n` to `take` must be a non-negative integer")
-        return self._consume("take", _collect, count)
+        return self._consume("ctx.db.query(…).take", _collect, count)
 
     def first(self) -> Coroutine[Any, Any, T | None]:
         """The first document, or None."""
-        return self._consume("first", _first)
+        return self._consume("ctx.db.query(…).first", _first)
 
     def unique(self) -> Coroutine[Any, Any, T | None]:
         """The only document, or None. Raises DatabaseError when there are two."""
-        return self._consume("unique", _unique)
+        return self._consume("ctx.db.query(…).unique", _unique)
 
     def count(self) -> Coroutine[Any, Any, int]:
         """How many documents there are. Without filters it counts index entries and reads no document."""
-        return self._consume("count", _count)
+        return self._consume("ctx.db.query(…).count", _count)
 
     def paginate(self, options: PaginationOptions, /) -> Coroutine[Any, Any, PaginationResult[T]]:
         """One page. At most one `paginate` per function call."""
@@ -177,7 +176,7 @@ class OrderedQuery(Generic[T]):
                 "`paginate` takes PaginationOptions(num_items=…, cursor=…): declare a parameter "
                 "`pagination_opts: PaginationOptions` and pass it on."
             )
-        return self._consume("paginate", _paginate, options)
+        return self._consume("ctx.db.query(…).paginate", _paginate, options)
 
     def __aiter__(self) -> AsyncIterator[T]:
         """Read row by row. Rows may be changed and deleted on the way."""
@@ -193,7 +192,7 @@ class OrderedQuery(Generic[T]):
         raise DatabaseError("Go through a query with `async for`, or `await` its .collect() first.")
 
     def __repr__(self) -> str:
-        return "<query>" if self._plan is None else f"<query of {self._plan.binding.name}>"
+        return f"<query of {self._plan.binding.name}>" if isinstance(self._plan, Plan) else "<query>"
 
 
 class IndexedQuery(OrderedQuery[T]):
@@ -233,13 +232,12 @@ class TableQuery(IndexedQuery[T]):
         if index is None or index.state != "ready":
             raise _not_ready(plan.binding, table, name, index)
         index_plan = plan.binding.plan(index)
-        plan.index = index
         if describe is not None:
             if equal:
                 raise DatabaseError("`with_index` takes equalities as keywords or a lambda for the range, not both.")
             plan.range = build_range(index_plan, index, describe)
         elif equal:
-            plan.range = make_range(index, index_plan.prefix(equal))
+            plan.range = index_plan.equal_range(index, equal)
         else:
             plan.range = IndexRange(index, b"", None)
         return IndexedQuery(plan)

@@ -5,10 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any, Final
 
+from reactor.engine.ranges import IndexRange, after_prefix
 from reactor.errors import DatabaseError
 from reactor.schema.dumping import dump
 from reactor.schema.naming import camel, did_you_mean
 from reactor.schema.system import SYSTEM_TABLES
+from reactor.values.keys import encode_key
 from reactor.values.types import UNSET
 from reactor.values.wire import decode
 
@@ -122,6 +124,11 @@ class IndexPlan:
             seen |= 1 << position
             values[position] = value if type(value) in _PLAIN else binding.operand(fields[position], value)
         return values
+
+    def equal_range(self, index: IndexInfo, equal: Mapping[str, Any]) -> IndexRange:
+        """The range of keys that begin with these values."""
+        prefix = encode_key(self.prefix(equal))
+        return IndexRange(index, prefix, after_prefix(prefix), prefix, len(equal))
 
     def out_of_order(self, used: list[str]) -> DatabaseError:
         wrong = next((name for at, name in enumerate(self.fields) if name not in used), "?")

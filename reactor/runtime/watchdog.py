@@ -60,19 +60,11 @@ def watch(root: Root) -> None:
         _wake_up()
 
 
-def unwatch(root: Root, outer: Root | None = None) -> None:
+def unwatch(root: Root) -> None:
     """The call is over: from here on it can't be hit any more."""
-    if outer is None:
-        _running.pop(root.thread, None)
-    else:
-        _running[root.thread] = outer
+    _running.pop(root.thread, None)
     if root.fired:
         disarm(root, for_good=True)
-
-
-def current(thread: int) -> Root | None:
-    """The call that is being watched on a thread."""
-    return _running.get(thread)
 
 
 def disarm(root: Root, *, for_good: bool = False) -> None:
