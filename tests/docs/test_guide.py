@@ -14,12 +14,12 @@ from typing import Any
 import httpx
 import pytest
 import typer.main
-from reactor.runtime.loader import AppLoader
 
 from reactor.cli.commands import cli
 from reactor.config import load_settings
 from reactor.errors import SchemaError
 from reactor.limits import MIB, Limits
+from reactor.runtime.loader import AppLoader
 from tests.docs.snippets import PAGES, REPOSITORY, Block, Page, read_page
 from tests.support.driver import CLIENTS, require_node
 from tests.support.server import running_server
