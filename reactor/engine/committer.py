@@ -38,6 +38,8 @@ BATCH_BYTES: Final = 4 * 1024 * 1024
 BATCH_S: Final = 0.005
 TURN: Final = 8
 """Jobs of one lane that are taken before the next lane has its turn."""
+BACKGROUND_SHARE: Final = 4
+"""Background jobs get a quarter of a batch while clients wait."""
 BATCHES_PER_DRAIN: Final = 8
 """After these, other users of the writer thread (deploys, pruning, checkpoints) get in."""
 
@@ -51,6 +53,8 @@ class WriteJob(Protocol):
     """(session, request id): a success is recorded under it, and answered from the record if it comes again."""
     usual_s: float
     """How long it usually runs; a batch is committed before a long one starts."""
+    background: bool
+    """Scheduled work, backfill, pruning: at most a quarter of a batch while others wait."""
 
     def execute(self, tx: WriteTransaction) -> bytes:
         """Run on the writer's thread. The bytes returned are kept for `request`. Raises to roll back."""
@@ -85,14 +89,12 @@ MakeTransaction = Callable[[Writer, float], WriteTransaction]
 """Builds a transaction on the writer thread, given the last creation time."""
 
 
-class _Lanes:
-    """Waiting jobs by lane, taken round-robin, `TURN` at a time. Guarded by a lock: two threads use it."""
+class _Queue:
+    """Waiting jobs of one kind by lane, taken round-robin, `TURN` at a time."""
 
     def __init__(self) -> None:
-        self.lock = threading.Lock()
         self.count = 0
         self._lanes: OrderedDict[str, deque[WriteJob]] = OrderedDict()
-        self._returned: deque[WriteJob] = deque()
 
     def put(self, job: WriteJob) -> None:
         lane = self._lanes.get(job.lane)
@@ -101,15 +103,8 @@ class _Lanes:
         lane.append(job)
         self.count += 1
 
-    def put_back(self, jobs: list[WriteJob]) -> None:
-        """Return what was taken but not run; it is first in the next batch."""
-        self._returned.extendleft(reversed(jobs))
-        self.count += len(jobs)
-
     def take(self, most: int) -> list[WriteJob]:
         taken: list[WriteJob] = []
-        while self._returned and len(taken) < most:
-            taken.append(self._returned.popleft())
         while self._lanes and len(taken) < most:
             name, lane = self._lanes.popitem(last=False)
             for _ in range(min(TURN, len(lane), most - len(taken))):
@@ -118,6 +113,37 @@ class _Lanes:
                 self._lanes[name] = lane
         self.count -= len(taken)
         return taken
+
+
+class _Lanes:
+    """All waiting jobs: clients' and background ones. Guarded by a lock: two threads use it."""
+
+    def __init__(self) -> None:
+        self.lock = threading.Lock()
+        self._returned: deque[WriteJob] = deque()
+        self._clients = _Queue()
+        self._background = _Queue()
+
+    @property
+    def count(self) -> int:
+        return len(self._returned) + self._clients.count + self._background.count
+
+    def put(self, job: WriteJob) -> None:
+        (self._background if job.background else self._clients).put(job)
+
+    def put_back(self, jobs: list[WriteJob]) -> None:
+        """Return what was taken but not run; it is first in the next batch."""
+        self._returned.extendleft(reversed(jobs))
+
+    def take(self, most: int) -> list[WriteJob]:
+        taken: list[WriteJob] = []
+        while self._returned and len(taken) < most:
+            taken.append(self._returned.popleft())
+        room = most - len(taken)
+        share = room if not self._clients.count else min(room, most // BACKGROUND_SHARE)
+        background = self._background.take(share) if self._background.count else []
+        taken += self._clients.take(room - len(background))
+        return taken + background
 
 
 class Committer:
@@ -391,6 +417,7 @@ class _Nobody:
     lane = ""
     request = None
     usual_s = 0.0
+    background = True
 
     def execute(self, tx: WriteTransaction) -> bytes:
         raise AssertionError("never run")

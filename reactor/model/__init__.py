@@ -1,0 +1,1 @@
+"""Our own tables, written through transactions like anyone's: scheduled functions, crons, files, environment."""

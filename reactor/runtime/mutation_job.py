@@ -36,8 +36,8 @@ class MutationJob:
     """See `engine.committer.WriteJob`. `finished(execution or error, ts)` is called once, on the event loop."""
 
     __slots__ = (
-        "_app", "_args", "_caller", "_execution", "_finished", "_fn", "_host", "_request_id", "lane", "request",
-        "usual_s",
+        "_app", "_args", "_caller", "_execution", "_finished", "_fn", "_host", "_request_id", "background", "lane",
+        "request", "usual_s",
     )  # fmt: skip
 
     def __init__(
@@ -52,6 +52,7 @@ class MutationJob:
         lane: str,
         request: tuple[str, int] | None = None,
         request_id: str,
+        background: bool = False,
     ) -> None:
         self._app, self._fn, self._args, self._caller, self._host = app, fn, args, caller, host
         self._finished = finished
@@ -60,6 +61,7 @@ class MutationJob:
         self.lane = lane
         self.request = request
         self.usual_s = fn.usual_s
+        self.background = background
 
     def execute(self, tx: WriteTransaction) -> bytes:
         fn = self._fn

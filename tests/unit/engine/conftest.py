@@ -27,8 +27,10 @@ class Job:
         lane: str = "lane",
         request: tuple[str, int] | None = None,
         usual_s: float = 0.0,
+        background: bool = False,
     ) -> None:
         self.run, self.lane, self.request, self.usual_s = run, lane, request, usual_s
+        self.background = background
         self.value: Any = None
         self.runs = 0
         self.done: asyncio.Future[tuple[int, Any]] = asyncio.get_running_loop().create_future()
