@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextvars
 import random
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar, overload
@@ -15,7 +16,7 @@ from reactor.errors import FunctionError, LimitExceeded
 from reactor.runtime.app import App, wrong_kind
 from reactor.runtime.contexts import encode_call
 from reactor.runtime.environment import ContextEnvironment
-from reactor.runtime.execute import Execution, attach, decode_arguments, encode_result
+from reactor.runtime.execute import Execution, attach, decode_arguments, encode_result, execution_of
 from reactor.runtime.host import DEFAULT_HOST, Host, Runner
 from reactor.runtime.later import Scheduler, Storage, not_yet
 from reactor.runtime.logs import CURRENT, ContextLog, LogLines, capture_output
@@ -176,7 +177,15 @@ class ActionCtx:
         if target.kind != kind:
             raise wrong_kind(target, kind)
         raw = encode_call(target, ref, args, kwargs, running.runner.table_name)
-        result = await running.runner.run(running.app, target, raw, running.caller, request_id=running.request_id)
+        # What the engine prints and logs on the way is not the action's.
+        token = CURRENT.set(None)
+        try:
+            result = await running.runner.run(running.app, target, raw, running.caller, request_id=running.request_id)
+        except Exception as error:
+            running.logs.extend(execution_of(error).log_lines)
+            raise
+        finally:
+            CURRENT.reset(token)
         running.logs.extend(result.log_lines)
         return target.returns.read(result.value)
 
@@ -195,14 +204,14 @@ async def execute_action(
     capture_output()
     running = _Running(app, fn, runner, caller, host, request_id)
     limits = host.limits
-    # A task of its own has contextvars of its own, and `timeout` can tell its deadline from somebody's cancellation.
-    token = CURRENT.set(running)
+    context = contextvars.copy_context()
+    context.run(CURRENT.set, running)
     try:
         kwargs = decode_arguments(fn, raw_args, runner.table_name, limits.arguments_bytes)
         deadline = asyncio.timeout(limits.action_time_s)
         try:
             async with deadline:
-                result = await asyncio.create_task(_call(fn, ActionCtx(running), kwargs))
+                result = await asyncio.create_task(_call(fn, ActionCtx(running), kwargs), context=context)
         except TimeoutError as error:
             if not deadline.expired():
                 raise
@@ -216,8 +225,11 @@ async def execute_action(
         raise
     finally:
         running.alive = False
-        CURRENT.reset(token)
 
 
 async def _call(fn: RegisteredFunction, ctx: ActionCtx, kwargs: dict[str, Any]) -> Any:
-    return await fn.handler(ctx, **kwargs)
+    try:
+        return await fn.handler(ctx, **kwargs)
+    except SystemExit as error:
+        # The event loop would pass it on and end the server.
+        raise FunctionError(f"The function raised SystemExit: {error}") from error

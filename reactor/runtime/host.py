@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import secrets
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from typing import Protocol
 
 from reactor.auth.identity import Caller
 from reactor.clock import Clock, SystemClock
@@ -51,7 +51,6 @@ class Host:
     """32 secret bytes that pagination cursors are sealed with. They must outlive restarts, or pages start over."""
     poison: PoisonGuard | None = None
     """What keeps a mutation that kills the server from being run for ever."""
-    on_slow_store: Callable[[Any], None] | None = None
 
 
 DEFAULT_HOST = Host()

@@ -7,6 +7,7 @@ import pytest
 from reactor.auth.identity import ADMIN, acting_as
 from reactor.errors import FunctionError, InvalidArguments, LimitExceeded
 from reactor.limits import Limits
+from reactor.runtime.execute import execution_of
 from tests.unit.runtime.conftest import Project
 from tests.unit.runtime.harness import Harness
 
@@ -91,6 +92,32 @@ FILES = {
         @action
         async def hangs(ctx: ActionCtx) -> None:
             await asyncio.Event().wait()
+
+        @action
+        async def exits(ctx: ActionCtx) -> None:
+            raise SystemExit(3)
+
+        @internal_query
+        async def prints_and_fails(ctx: QueryCtx) -> None:
+            print("inside")
+            raise ValueError("inner")
+
+        async def late(ctx):
+            await asyncio.sleep(0)
+            print("late")
+            done.set()
+
+        tasks, done = [], asyncio.Event()
+
+        @action
+        async def calls_failing(ctx: ActionCtx) -> None:
+            print("outside")
+            await ctx.run_query(prints_and_fails)
+
+        @action
+        async def leaves_a_task(ctx: ActionCtx) -> None:
+            print("in time")
+            tasks.append(asyncio.create_task(late(ctx)))
 
         @action
         async def own_timeout(ctx: ActionCtx) -> str:
@@ -199,3 +226,22 @@ async def test_environment_variables_are_typed_and_a_dependency(app: Harness) ->
     app.environment["SIZE"] = "many"
     with pytest.raises(FunctionError, match="SIZE should be a whole number, but is 'many'"):
         await app.query("things:envInvalid")
+
+
+async def test_leaving_by_system_exit_fails_the_action_not_the_server(app: Harness) -> None:
+    with pytest.raises(FunctionError, match="raised SystemExit: 3"):
+        await app.action("things:exits")
+
+
+async def test_lines_of_a_failing_call_are_among_those_of_the_action(app: Harness) -> None:
+    with pytest.raises(ValueError, match="inner") as caught:
+        await app.action("things:callsFailing")
+    assert execution_of(caught.value).log_lines == ("[LOG] 'outside'", "[LOG] 'inside'")
+
+
+async def test_a_task_that_outlives_its_action_prints_to_the_console(
+    app: Harness, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert (await app.action("things:leavesATask")).logs == ("[LOG] 'in time'",)
+    await app.app.modules["things"].done.wait()
+    assert capsys.readouterr().out == "late\n"
