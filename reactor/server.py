@@ -29,6 +29,7 @@ from reactor.http.api import FunctionApi
 from reactor.http.request import HttpError, Receive, Request, Scope, Send
 from reactor.http.router import Router
 from reactor.http.status_page import ListedFunction, render_status_page
+from reactor.model.system_tables import ensure_system_tables
 from reactor.runtime.app import App
 from reactor.runtime.backend import LiveBackend
 from reactor.runtime.host import Host
@@ -120,6 +121,7 @@ class Reactor:
             )
             database = Database(store, self.clock, settings.limits, on_fatal=lambda error: self.on_fatal(error))
             await database.open()
+            await ensure_system_tables(database)
             # Behind the database in line: closing that runs what was accepted.
             guards = undo.enter_context(contextlib.ExitStack())
             undo.push_async_callback(database.close)
