@@ -20,32 +20,27 @@ from reactor.errors import SchemaError
 from reactor.schema.generics import substitute, type_parameters
 from reactor.schema.hints import Scope, UnresolvedName, evaluate, own_hints, scope_of_class
 from reactor.schema.ids import IdMarker, WithoutSystemFields
+from reactor.schema.literals import LiteralShape, check_choices, enum_shape, literal_shape
 from reactor.schema.refusals import refused, type_name
 from reactor.schema.shapes import (
     AnyShape,
     BooleanShape,
     BytesShape,
-    FieldShape,
     FloatShape,
     IdShape,
     Int64Shape,
     IntShape,
     ListShape,
-    LiteralShape,
     MappingShape,
     NullShape,
     NumberShape,
     RecordShape,
     Shape,
     StringShape,
-    StructShape,
     TypeVarShape,
-    UnionShape,
     ValidatorShape,
-    fields_guard,
-    literal_shape,
-    with_unset,
 )
+from reactor.schema.struct_shapes import FieldShape, StructShape, UnionShape, fields_guard, with_unset
 from reactor.schema.structs import SYSTEM_FIELDS, Document, Field, Projection, Struct, fields_of
 from reactor.schema.validators import Validator
 from reactor.values.types import Int64
@@ -196,16 +191,7 @@ class TypeReader:
     def _literal(self, choices: tuple[Any, ...], scope: Scope) -> Shape:
         none = [choice for choice in choices if choice is None]
         some = [choice for choice in choices if choice is not None]
-        for choice in some:
-            if isinstance(choice, enum.Enum):
-                if not isinstance(choice, str):
-                    raise SchemaError(
-                        f"{scope.where}: {choice!r} in a Literal: only strings, numbers and booleans can be."
-                    )
-            elif type(choice) not in (str, bool, int, float, Int64):
-                raise SchemaError(
-                    f"{scope.where}: Literal[{choice!r}]: only strings, numbers and booleans can be literals."
-                )
+        check_choices(some, scope.where)
         if not some:
             return NullShape()
         return UnionShape([literal_shape(some), NullShape()]) if none else literal_shape(some)
@@ -227,19 +213,10 @@ class TypeReader:
         if issubclass(cls, Struct):
             return self._struct(cls, (), scope, True)
         if issubclass(cls, enum.Enum):
-            return self._enum(cls, scope)
+            return enum_shape(cls, scope.where)
         if typing_extensions.is_typeddict(cls):
             return self._typed_dict(cls, scope)
         raise refused(cls, scope)
-
-    def _enum(self, cls: type[enum.Enum], scope: Scope) -> Shape:
-        if not issubclass(cls, str):
-            raise SchemaError(
-                f"{scope.where}: {cls.__name__} is not an enum of strings; write `class {cls.__name__}(StrEnum)`."
-            )
-        if not len(cls):
-            raise SchemaError(f"{scope.where}: {cls.__name__} has no members.")
-        return LiteralShape([(member, str(member.value)) for member in cls], cls)
 
     def _typed_dict(self, cls: type, scope: Scope) -> Shape:
         inner = scope_of_class(cls).at(cls.__qualname__)

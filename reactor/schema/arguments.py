@@ -11,7 +11,7 @@ from reactor.errors import InvalidArguments, InvalidValue
 from reactor.schema.codec import Codec
 from reactor.schema.dumping import dump
 from reactor.schema.naming import camel, did_you_mean
-from reactor.schema.shapes import StructShape
+from reactor.schema.struct_shapes import StructShape
 from reactor.schema.validators import Resolver, Validator
 from reactor.values import wire
 from reactor.values.types import UNSET

@@ -12,7 +12,8 @@ from typing import Any, Final
 import msgspec
 
 from reactor.schema.dumping import dump
-from reactor.schema.shapes import AnyShape, Finish, Guard, ListShape, Shape, StructShape, UnionShape, ValidatorShape
+from reactor.schema.shapes import AnyShape, Finish, Guard, ListShape, Shape, ValidatorShape
+from reactor.schema.struct_shapes import StructShape, UnionShape
 from reactor.schema.validators import Resolver, Validator
 from reactor.values import wire
 

@@ -5,12 +5,13 @@ from __future__ import annotations
 import types
 import typing
 from collections.abc import Mapping, Sequence
-from typing import Any, Final, Self, TypeVar, get_args, get_origin
+from typing import Any, Self, TypeVar, get_args, get_origin
 
 from reactor.errors import DatabaseError, InvalidDocument, InvalidValue, SchemaError
 from reactor.schema.annotations import TypeReader
 from reactor.schema.codec import Codec
 from reactor.schema.dumping import dump, dump_fields
+from reactor.schema.field_names import FieldNames
 from reactor.schema.indexes import (
     AnyIndexDefinition,
     IndexDefinition,
@@ -22,14 +23,13 @@ from reactor.schema.indexes import (
     check_index_name,
     check_indexes,
 )
-from reactor.schema.naming import camel, did_you_mean
-from reactor.schema.shapes import FieldShape, Shape, StructShape, UnionShape, ValidatorShape
+from reactor.schema.naming import did_you_mean
+from reactor.schema.shapes import Shape, ValidatorShape
+from reactor.schema.struct_shapes import StructShape, UnionShape
 from reactor.schema.structs import Document, Struct, fields_of
 from reactor.schema.toplevel import (
     SYSTEM_WIRE_NAMES,
     check_top_level,
-    field_names,
-    is_open,
     with_system_fields,
     without_system_fields,
 )
@@ -46,8 +46,6 @@ __all__ = ["TableDefinition"]
 
 _T = TypeVar("_T")
 
-_SYSTEM_NAMES: Final = {"id": "_id", "creation_time": "_creationTime"}
-
 
 class TableDefinition:
     """One table. Each `.index(…)` gives back the same table, so they chain; the schema gives it its name."""
@@ -63,10 +61,7 @@ class TableDefinition:
         self._schema_validation = True
         self._body: Shape | None = None
         self._codec: Codec | None = None
-        self._body_codec: Codec | None = None
-        self._fields: tuple[FieldShape, ...] = ()
-        self._names: dict[str, str] = {}
-        self._absent: dict[str, str] = {}
+        self._names: FieldNames | None = None
 
     # --- declaring -------------------------------------------------------------------------------------------------
 
@@ -116,17 +111,8 @@ class TableDefinition:
         """Read the types. Everything is worked out first and set last, so a failure leaves the table as it was."""
         body, whole = self._shapes(reader)
         check_top_level(body.validator, self.name)
-        fields = _all_fields(body)
-        names: dict[str, str] = {}
-        for f in fields:
-            names[f.field.name] = f.field.wire
-        for f in fields:
-            names.setdefault(f.field.wire, f.field.wire)
-        if isinstance(body, ValidatorShape):
-            names.update({name: name for name in field_names(body.validator) if name not in SYSTEM_WIRE_NAMES})
-        self._body, self._fields, self._names = body, fields, names
-        self._absent = {f.field.wire: f.field.absent for f in fields}
-        self._body_codec, self._codec = Codec(body), Codec(whole)
+        self._body, self._names = body, FieldNames(body)
+        self._codec = Codec(whole)
         self._schema_validation = schema_validation
         self._resolve_indexes(schema_validation)
 
@@ -141,10 +127,8 @@ class TableDefinition:
         return UnionShape(bodies), UnionShape(wholes)
 
     def _resolve_indexes(self, schema_validation: bool) -> None:
-        def resolve(name: str) -> str:
-            return self._path(name, strict=False)
-
-        indexes = [index.resolved(resolve) for index in self._declared]
+        names = self._ready(self._names)
+        indexes = [index.resolved(names.index_path) for index in self._declared]
         self.indexes = tuple(index for index in indexes if isinstance(index, IndexDefinition))
         self.search_indexes = tuple(index for index in indexes if isinstance(index, SearchIndexDefinition))
         self.vector_indexes = tuple(index for index in indexes if isinstance(index, VectorIndexDefinition))
@@ -182,56 +166,26 @@ class TableDefinition:
     @property
     def field_names(self) -> tuple[str, ...]:
         """The wire names of all fields, `_id` and `_creationTime` last."""
-        self._ready(self._body)
-        return (*dict.fromkeys(self._names.values()), *SYSTEM_WIRE_NAMES)
+        return self._ready(self._names).all_fields
 
     def field_name(self, name: str) -> str:
         """The wire name (or dotted wire path) of a field given by Python name, wire name or in snake_case.
 
         Raises DatabaseError, which lists the fields, for an unknown one.
         """
-        return self._path(name, strict=True)
-
-    def _path(self, name: str, *, strict: bool) -> str:
-        shape = self._ready(self._body)
-        first, *rest = name.split(".")
-        found = self._first_name(first)
+        names = self._ready(self._names)
+        found = names.path(name)
         if found is None:
-            if not strict:
-                return name
             raise DatabaseError(
-                f'The table "{self.name}" has no field {name!r}.{did_you_mean(name, [*self._names, *_SYSTEM_NAMES])} '
-                f"Its fields: {', '.join(self.field_names)}.",
+                f'The table "{self.name}" has no field {name!r}.{did_you_mean(name, names.spellings)} '
+                f"Its fields: {', '.join(names.all_fields)}.",
                 code="UnknownField",
             )
-        if not rest:
-            return found
-        inner = [f.shape for f in _fields_named(shape, found)]
-        return ".".join([found, *_nested_path(inner, rest)])
-
-    def _first_name(self, name: str) -> str | None:
-        if name in self._names:
-            return self._names[name]
-        if camel(name) in self._names:
-            return self._names[camel(name)]
-        if name in SYSTEM_WIRE_NAMES:
-            return name
-        if name in _SYSTEM_NAMES:
-            return _SYSTEM_NAMES[name]
-        if is_open(self.validator):
-            return name
-        return None
+        return found
 
     def is_optional_none(self, wire_field: str) -> bool:
         """Whether None means absent in this field, or at this dotted path: its default is None."""
-        if "." not in wire_field:
-            return self._absent.get(wire_field) == "none"
-        *outer, last = wire_field.split(".")
-        shapes = [self._ready(self._body)]
-        for part in outer:
-            shapes = [f.shape for shape in shapes for f in _fields_named(shape, part)]
-        found = [f for shape in shapes for f in _fields_named(shape, last)]
-        return bool(found) and all(f.field.absent == "none" for f in found)
+        return self._ready(self._names).is_optional_none(wire_field)
 
     # --- documents -------------------------------------------------------------------------------------------------
 
@@ -302,9 +256,10 @@ class TableDefinition:
 
         Fields of a struct that are UNSET stay as they are. Raises DatabaseError for unknown fields.
         """
+        names = self._ready(self._names)
         if isinstance(given, Struct):
             pairs: Any = [
-                (f.name if f.name in self._names else f.wire, getattr(given, f.name))
+                (f.name if f.name in names.wire_names else f.wire, getattr(given, f.name))
                 for f in fields_of(type(given))
                 if not (f.absent == "none" and getattr(given, f.name) is None) and getattr(given, f.name) is not UNSET
             ]
@@ -322,14 +277,14 @@ class TableDefinition:
             wire_name = self._change_name(name)
             if wire_name in changes:
                 raise DatabaseError(f'The field "{wire_name}" is given twice.', code="DuplicateField")
-            if value is UNSET or (value is None and self.is_optional_none(wire_name)):
+            if value is UNSET or (value is None and names.is_optional_none(wire_name)):
                 changes[wire_name] = UNSET
             else:
                 changes[wire_name] = dump(value)
         return changes
 
     def _change_name(self, name: str) -> str:
-        if "." in name and name not in self._names:
+        if "." in name:
             raise DatabaseError(
                 f"patch changes whole top-level fields; {name!r} is inside one. Give the new value of "
                 f"{name.split('.')[0]!r} instead.",
@@ -346,12 +301,13 @@ class TableDefinition:
             )
 
     def _from_mapping(self, given: Mapping[Any, Any]) -> dict[str, Any]:
+        names = self._ready(self._names)
         tree: dict[str, Any] = {}
         for name, value in given.items():
-            wire_name = (self._names.get(name) or name) if self._fields and isinstance(name, str) else name
+            wire_name: Any = names.of_class.get(name, name)
             if wire_name in tree:
                 raise InvalidDocument(f'The field "{wire_name}" is given twice.', path=f".{wire_name}")
-            if value is UNSET or (value is None and self._absent.get(wire_name) == "none"):
+            if value is UNSET or (value is None and names.is_optional_none(wire_name)):
                 continue
             tree[wire_name] = dump(value)
         if isinstance(self._body, StructShape):
@@ -387,30 +343,6 @@ def _listed(fields: Sequence[str], index: str) -> Sequence[str]:
 
 def _class_names(classes: Sequence[type]) -> str:
     return " | ".join(cls.__name__ for cls in classes)
-
-
-def _all_fields(shape: Shape) -> tuple[FieldShape, ...]:
-    if isinstance(shape, StructShape):
-        return shape.fields
-    if isinstance(shape, UnionShape):
-        return tuple(f for member in shape.members for f in _all_fields(member))
-    return ()
-
-
-def _fields_named(shape: Shape, wire_name: str) -> list[FieldShape]:
-    return [f for f in _all_fields(shape) if f.field.wire == wire_name]
-
-
-def _nested_path(shapes: Sequence[Shape], parts: Sequence[str]) -> list[str]:
-    """The wire names of a path inside nested structs; what is not a struct keeps its names."""
-    if not parts:
-        return []
-    first, *rest = parts
-    for shape in shapes:
-        for f in _all_fields(shape):
-            if first in (f.field.wire, f.field.name):
-                return [f.field.wire, *_nested_path([f.shape], rest)]
-    return [first, *rest]
 
 
 def _wrong_system_field(name: str, own: Any) -> InvalidDocument:
