@@ -27,14 +27,14 @@ def free_port() -> int:
         return s.getsockname()[1]
 
 
-def wait_until_up(port: int, process: subprocess.Popen[bytes], path: str = "/version") -> None:
-    for _ in range(600):
+def wait_until_up(port: int, process: subprocess.Popen[bytes], path: str = "/version", pause: float = 0.05) -> None:
+    for _ in range(int(30 / pause)):
         with contextlib.suppress(OSError):
             urllib.request.urlopen(f"http://127.0.0.1:{port}{path}", timeout=5).read()
             return
         if process.poll() is not None:
             raise SystemExit(f"the server ended with {process.returncode}")
-        time.sleep(0.05)
+        time.sleep(pause)
     raise SystemExit("the server did not come up")
 
 
