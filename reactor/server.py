@@ -121,10 +121,10 @@ class Reactor:
             )
             database = Database(store, self.clock, settings.limits, on_fatal=lambda error: self.on_fatal(error))
             await database.open()
-            await ensure_system_tables(database)
             # Behind the database in line: closing that runs what was accepted.
             guards = undo.enter_context(contextlib.ExitStack())
             undo.push_async_callback(database.close)
+            await ensure_system_tables(database)
             poison = guards.enter_context(contextlib.closing(PoisonGuard(settings.data)))
             self._provide_admin_key()
             self.database = database
