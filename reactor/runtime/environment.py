@@ -11,7 +11,7 @@ import os
 import types
 import typing
 from collections.abc import Callable, Iterator
-from typing import Any, ClassVar, Final, Literal, TypeVar, Union, get_args, get_origin
+from typing import TYPE_CHECKING, Any, ClassVar, Final, Literal, TypeVar, Union, get_args, get_origin
 
 from reactor.errors import FunctionError, SchemaError
 
@@ -49,7 +49,12 @@ class Environment:
                     delattr(cls, name)  # so that __getattr__ is asked
         cls._reactor_variables = variables
 
-    def __getattr__(self, name: str) -> Any:
+    if not TYPE_CHECKING:  # checkers see the annotations, and flag all other names
+
+        def __getattr__(self, name: str) -> Any:
+            return self._read(name)
+
+    def _read(self, name: str) -> Any:
         variables = type(self)._reactor_variables
         if name not in variables:
             raise AttributeError(f"{type(self).__name__} has no variable {name!r}: it lists {', '.join(variables) or 'none'}")

@@ -1,6 +1,6 @@
 """User functions, as type checkers must understand them: read by pyright and mypy in strict mode, and loaded by a test.
 
-A line with `# refused` must be an error for both; every other line must not.
+A line that ends in a comment "refused" must be an error for both; every other line must not.
 """
 
 from __future__ import annotations
@@ -93,8 +93,8 @@ async def reads(ctx: QueryCtx, id: Id[Task], ids: list[Id[Task]], text: str) -> 
     async for task in ctx.db.query(Task):
         assert_type(task, Task)
         assert_type(await ctx.db.get(task.owner), User | None)
-    task = await ctx.db.get(id)
-    return None if task is None else task.title + str(by_name)
+    one = await ctx.db.get(id)
+    return None if one is None else one.title + str(by_name)
 
 
 @query
@@ -186,8 +186,8 @@ async def act(ctx: ActionCtx, id: Id[Task]) -> str:
     return str(untyped)
 
 
-@query
-async def wrong_context(ctx: MutationCtx) -> None:  # refused by pyright here, by mypy at the decorator
+@query  # refused
+async def wrong_context(ctx: MutationCtx) -> None:
     pass
 
 
