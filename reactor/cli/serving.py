@@ -7,7 +7,6 @@ import contextlib
 import errno
 import faulthandler
 import gc
-import logging
 import os
 import signal
 import socket
@@ -18,6 +17,7 @@ from typing import Any
 
 from reactor import faults
 from reactor.cli import console
+from reactor.cli.log_output import set_up_logging
 from reactor.config import Settings
 from reactor.errors import ReactorError, SchemaError
 
@@ -75,8 +75,7 @@ def serve_forever(
     """
     started = time.perf_counter()
     faulthandler.enable()
-    logging.basicConfig(level=logging.WARNING, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
-    logging.getLogger("reactor").setLevel(logging.INFO)
+    set_up_logging(dev=settings.dev)
     try:
         faults.arm_from_environment()
     except ValueError as error:
