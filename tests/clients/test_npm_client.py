@@ -399,6 +399,39 @@ async def test_an_admin_acting_as_somebody(server: ReactorProcess, npm: Driver, 
     assert await npm.call("query", name=name, path="hidden:recall", args={"label": channel}) == "0 remembered"
 
 
+@pytest.mark.parametrize("token", ["always-the-same", "fresh"])
+async def test_a_token_nobody_can_verify_leaves_the_client_anonymous(
+    server: ReactorProcess, npm: Driver, channel: str, token: str
+) -> None:
+    """client-protocol 31: it gives up after a few attempts, and public queries work without identity"""
+    name = await _client(npm, server.url)
+    await npm.call("subscribe", name=name, sub="n", path="messages:count", args={"channel": channel})
+    await npm.until_update("n", lambda value: value == 0)
+    await npm.call("setAuth", name=name, token=token)
+    await npm.until(lambda: any(e["event"] == "authenticated" for e in npm.events))
+    assert [e["authenticated"] for e in npm.events if e["event"] == "authenticated"] == [False]
+    append = {"path": "messages:append", "args": {"channel": channel, "body": "x"}}
+    assert await npm.call("mutation", name=name, **append) == 0
+    await npm.until_update("n", lambda value: value == 1)
+    assert await npm.call("query", name=name, path="identity:whoami", args={}) is None
+    traffic = await npm.call("traffic", name=name)
+    assert 1 <= traffic["sent"].count("Authenticate") <= 4, traffic
+    assert traffic["received"].count("AuthError") == traffic["sent"].count("Authenticate")
+
+
+async def test_a_bad_admin_key_does_not_stop_other_clients(server: ReactorProcess, npm: Driver, channel: str) -> None:
+    """client-protocol 34"""
+    for name in ("good", "bad"):
+        await _client(npm, server.url, name)
+        await npm.call("subscribe", name=name, sub=name, path="messages:count", args={"channel": channel})
+        await npm.until_update(name, lambda value: value == 0)
+    await npm.call("setAdminAuth", name="bad", token="conformance|wrong")
+    await npm.until(lambda: any(e["event"] == "socketClosed" and e["client"] == "bad" for e in npm.events))
+    append = {"path": "messages:append", "args": {"channel": channel, "body": "x"}}
+    assert await npm.call("mutation", name="good", **append) == 0
+    await npm.until_update("good", lambda value: value == 1)
+
+
 async def test_many_clients_see_the_same(server: ReactorProcess, npm: Driver, channel: str) -> None:
     """design promise 6, as seen from outside"""
     names = [await _client(npm, server.url, f"client {number}") for number in range(20)]

@@ -138,6 +138,21 @@ const operations = {
   setAdminAuth({ name, token, identity }) {
     clients.get(name).client.setAdminAuth(token, identity);
   },
+  // Hands out the same token for ever, counting how often it was asked for one.
+  setAuth({ name, token }) {
+    const asked = [];
+    clients.get(name).client.setAuth(
+      async (options) => {
+        asked.push(options.forceRefreshToken);
+        tell({ event: "tokenAsked", client: name, forced: options.forceRefreshToken });
+        return token === "fresh" ? `fresh-${asked.length}` : token;
+      },
+      (authenticated) => tell({ event: "authenticated", client: name, authenticated }),
+    );
+  },
+  clearAuth({ name }) {
+    clients.get(name).client.client.clearAuth();
+  },
   newHttpClient({ name, url, adminKey, identity }) {
     const client = new ConvexHttpClient(url);
     if (adminKey) client.setAdminAuth(adminKey, identity);
