@@ -30,7 +30,7 @@ logger = logging.getLogger("reactor.sync")
 PENDING_ARGUMENTS_MAX_BYTES = 64 * 1024 * 1024
 """Arguments of mutations in the queue, beyond which a connection is not read from."""
 BACKEND_MAX_MUTATIONS = 256
-"""Mutations of one connection that the backend has at a time; more wait here, also while the socket is full of responses."""
+"""Mutations of one connection that the backend has at a time. More wait here, until the socket has taken responses."""
 MESSAGE_MAX_BYTES = (64 * 1024 * 1024, 16 * 1024 * 1024)
 """The largest message that clients without chunks take: in fragments, and in one frame."""
 
@@ -190,7 +190,7 @@ class Worker:
         """Pass on what mutations the backend may have."""
         session_id = self._session.session_id
         assert session_id is not None
-        while self._waiting_calls and self._backend_mutations < BACKEND_MAX_MUTATIONS and not self._is_full():
+        while self._waiting_calls and self._backend_mutations < BACKEND_MAX_MUTATIONS:
             call = self._waiting_calls.popleft()
             self._backend_mutations += 1
             self._backend.mutation(

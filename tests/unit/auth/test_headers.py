@@ -67,6 +67,18 @@ def test_any_key_can_act_as_a_user(key: str, encoded: str) -> None:
     assert caller.user.token_identifier == "https://i|u"
 
 
+@pytest.mark.parametrize("key", ["a|c", "a", "", "a|b "])
+async def test_acting_as_a_user_needs_the_key_as_well(key: str) -> None:
+    gatekeeper = Gatekeeper(AdminKeys(["a|b"]))
+    for credential in (f"{key}:{ENCODED}", key):
+        with pytest.raises(AuthenticationError) as refused:
+            gatekeeper.admin(credential)
+        assert (refused.value.status, refused.value.code) == (403, "BadDeployKey")
+    with pytest.raises(AuthenticationError) as refused:
+        gatekeeper.admin(key, USER)
+    assert refused.value.code == "BadDeployKey"
+
+
 class Accepting:
     async def authenticate(self, token: str) -> Caller:
         if token != "good":

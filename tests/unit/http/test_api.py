@@ -276,6 +276,7 @@ async def test_the_admin_key_may_be_a_parameter(http: httpx.AsyncClient) -> None
         ("x", 400, "InvalidHeaderFailure"),
         ("Basic dTpw", 400, "InvalidAdminKey"),
         ("Convex nope", 403, "BadDeployKey"),
+        ("Convex nope:eyJzdWJqZWN0IjoidSIsImlzc3VlciI6ImkifQ==", 403, "BadDeployKey"),
         (f"Convex {ADMIN_KEY}:%%%", 400, "HeaderParseFailure"),
         (f"Convex {ADMIN_KEY}:e30=", 400, "HeaderParseFailure"),
     ],

@@ -148,6 +148,20 @@ async def test_only_one_cut_at_a_time_however_much_changes_meanwhile() -> None:
         assert backend.subscribers[0].cuts <= 3
 
 
+async def test_waking_up_twice_starts_one_cut() -> None:
+    async with working() as (link, backend):
+        link.receives(**follow("a"))
+        await settle()
+        link.writable = False
+        backend.commit("a")
+        await settle()
+        cuts = backend.subscribers[0].cuts
+        link.drain()
+        link.drain()
+        await settle()
+        assert backend.subscribers[0].cuts == cuts + 1
+
+
 async def test_responses_leave_while_a_cut_is_computed() -> None:
     async with working() as (link, backend):
         gate = backend.hold("cut")
