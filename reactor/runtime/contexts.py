@@ -113,9 +113,18 @@ class QueryCtx:
         """What this transaction has used of its limits."""
         return Metrics(self._call.tx.usage)
 
-    def with_limits(self, **budget: int) -> LimitedQueryCtx:
+    def with_limits(
+        self,
+        *,
+        documents_read: int | None = None,
+        bytes_read: int | None = None,
+        database_queries: int | None = None,
+    ) -> LimitedQueryCtx:
         """Bound what one nested call may use: `ctx.with_limits(documents_read=100).run_query(…)`."""
-        return LimitedQueryCtx(self._call, budget)
+        return LimitedQueryCtx(
+            self._call,
+            _given(documents_read=documents_read, bytes_read=bytes_read, database_queries=database_queries),
+        )
 
     @overload
     def run_query(self, ref: Query[Any, P, R], /, *args: P.args, **kwargs: P.kwargs) -> Coroutine[Any, Any, R]: ...
@@ -189,9 +198,30 @@ class MutationCtx(QueryCtx):
         """Run functions later, if this mutation commits."""
         return Scheduler()
 
-    def with_limits(self, **budget: int) -> LimitedMutationCtx:
+    def with_limits(
+        self,
+        *,
+        documents_read: int | None = None,
+        bytes_read: int | None = None,
+        database_queries: int | None = None,
+        documents_written: int | None = None,
+        bytes_written: int | None = None,
+        functions_scheduled: int | None = None,
+        scheduled_arguments_bytes: int | None = None,
+    ) -> LimitedMutationCtx:
         """Bound what one nested call may use: `ctx.with_limits(documents_written=5).run_mutation(…)`."""
-        return LimitedMutationCtx(self._call, budget)
+        return LimitedMutationCtx(
+            self._call,
+            _given(
+                documents_read=documents_read,
+                bytes_read=bytes_read,
+                database_queries=database_queries,
+                documents_written=documents_written,
+                bytes_written=bytes_written,
+                functions_scheduled=functions_scheduled,
+                scheduled_arguments_bytes=scheduled_arguments_bytes,
+            ),
+        )
 
     @overload
     def run_mutation(
@@ -204,6 +234,10 @@ class MutationCtx(QueryCtx):
     def run_mutation(self, ref: Any, /, *args: Any, **kwargs: Any) -> Any:
         """Run another mutation as a sub-transaction: if it raises, its writes are undone and this one may go on."""
         return Operation(self._call, "ctx.run_mutation", _run_nested, (self._call, "mutation", ref, args, kwargs, None))
+
+
+def _given(**budget: int | None) -> dict[str, int]:
+    return {name: amount for name, amount in budget.items() if amount is not None}
 
 
 def _run_nested(

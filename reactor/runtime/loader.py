@@ -14,6 +14,7 @@ import importlib.abc
 import importlib.machinery
 import importlib.util
 import itertools
+import keyword
 import os
 import sys
 import threading
@@ -199,7 +200,7 @@ class AppLoader:
         """The innermost line of the app's own code in a traceback."""
         inside = str(self.root) + os.sep
         for frame in reversed(traceback.extract_tb(error.__traceback__)):
-            if frame.filename.startswith(inside):
+            if frame.filename.startswith(inside) and "site-packages" not in frame.filename:
                 return f"{frame.filename}:{frame.lineno}"
         return None
 
@@ -297,12 +298,17 @@ def _is_inside(module: ModuleType, root: Path) -> bool:
 
 
 def _walk(directory: Path, package: tuple[str, ...]) -> Iterator[tuple[str, str, Path]]:
-    """(module path, dotted name, file) of every module below a package."""
+    """(module path, dotted name, file) of every module below a package.
+
+    Names with a leading underscore are left to who imports them. Raises SchemaError for a file that nobody could import.
+    """
     for entry in sorted(directory.iterdir()):
         if entry.is_dir():
             if entry.name.isidentifier() and not entry.name.startswith("_"):
                 yield from _walk(entry, (*package, entry.name))
-        elif entry.suffix == ".py" and entry.stem.isidentifier():
+        elif entry.suffix == ".py" and (entry.stem == "__init__" or not entry.stem.startswith(("_", "."))):
+            if not entry.stem.isidentifier() or keyword.iskeyword(entry.stem):
+                raise SchemaError(f"{entry}: {entry.stem!r} can't be the name of a module. Rename the file.")
             if entry.stem == "__init__":
                 name = ".".join(package)
                 yield "/".join(map(camel, package[1:])) or "index", name, entry

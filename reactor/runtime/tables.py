@@ -160,8 +160,8 @@ def bind_table(app: App, table: Any) -> TableBinding:
     """
     try:
         binding = app.tables.get(table)
-    except TypeError:  # unhashable
-        binding = None
+    except TypeError:
+        raise DatabaseError(f"{table!r} is no table: name it by its document class, or by its name.") from None
     if binding is not None:
         return binding
     if isinstance(table, str):

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import contextlib
 import ctypes
+import os
 import threading
 import time
 from typing import Final
@@ -19,7 +20,7 @@ from reactor.runtime.call import Root, TimedOut
 __all__ = ["disarm", "unwatch", "watch"]
 
 INTERVAL_S: Final = 0.02
-WALL_FACTOR: Final = 10.0
+WALL_FACTOR: Final = 5.0
 """A call may take so many times its limit on the wall clock: other threads and a busy machine count there."""
 IDLE_ROUNDS: Final = 100
 """After so many looks at nothing the thread sleeps until the next call."""
@@ -80,6 +81,17 @@ def disarm(root: Root, *, for_good: bool = False) -> None:
             return
 
 
+def _forget_threads() -> None:
+    """In a forked child: the parent's watchdog and its calls are not here."""
+    global _thread, _sleeping
+    _running.clear()
+    _thread, _sleeping = None, True
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_forget_threads)
+
+
 def _wake_up() -> None:
     global _thread, _sleeping
     with _lock:
@@ -114,6 +126,9 @@ def _watch_all() -> None:
 
 
 def _look_at(root: Root) -> None:
+    # During an operation of ours nothing counts, and its time is not in `store_s` yet.
+    if not root.token and not root.fired:
+        return
     base = root.watch
     if base is None:
         base = root.watch = _Baseline(root)

@@ -165,7 +165,8 @@ async def add(ctx: MutationCtx, owner: Id[User], title: str, *, rank: float = 0)
     await ctx.scheduler.run_after(0, rename, id=id)  # refused
     await ctx.scheduler.run_after(0, title_of, id=id)  # refused
     await ctx.db.delete(id)
-    return id if by_path or by_proxy else id
+    print(by_path, by_proxy)
+    return id
 
 
 @internal_action

@@ -107,6 +107,12 @@ def test_what_can_not_work_is_an_import_error_that_names_file_and_line(
     assert "_reactor_app" not in str(caught.value)
 
 
+def test_files_that_nobody_could_import_are_errors_and_underscored_ones_are_left_alone(load: Any) -> None:
+    assert load({"functions/_private.py": a_query(), "functions/f.py": a_query()}).load().functions.keys() == {"f:f"}
+    with pytest.raises(SchemaError, match="'two-words' can't be the name of a module"):
+        load({"functions/two-words.py": a_query()}, "dashed").load()
+
+
 def test_all_bad_signatures_are_told_at_once(load: Any) -> None:
     text = HEAD + "@query\nasync def f(ctx, *a): pass\n@query\nasync def g(ctx, **b): pass\n"
     with pytest.raises(SchemaError) as caught:
