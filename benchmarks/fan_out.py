@@ -89,7 +89,7 @@ async def of_reactor(port: int, size: int, count: int) -> tuple[float, int]:
 
 async def of_broadcast(port: int, size: int, count: int, message: int) -> float:
     audience = Audience(size)
-    await audience.fill(port, "/", lambda: [])
+    await audience.fill(port, "/", list)
     await asyncio.sleep(0.5)
     times = await rounds(port, audience, [post("/", b"x" * message)] * (count + 12))
     return size / statistics.median(times[12:])

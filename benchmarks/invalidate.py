@@ -37,7 +37,12 @@ SHAPES = {
 
 
 def commit(values: tuple[object, object]) -> CommitRecord:
-    key = (encode_value(values[0]), encode_value(values[1]), encode_value(1.0), id_key("j57000820c20a1g7104gm2rc1m70ynr8"))
+    key = (
+        encode_value(values[0]),
+        encode_value(values[1]),
+        encode_value(1.0),
+        id_key("j57000820c20a1g7104gm2rc1m70ynr8"),
+    )
     return CommitRecord(1, CommitKind.MUTATION, [DocumentWrite(10_001, "x", "insert", [KeyChange(7, None, key)], ())])
 
 

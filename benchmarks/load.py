@@ -39,7 +39,9 @@ def wait_until_up(port: int, process: subprocess.Popen[bytes], path: str = "/ver
 
 
 @contextlib.contextmanager
-def process(*command: str, port: int, path: str = "/version", cwd: Path | None = None) -> Iterator[subprocess.Popen[bytes]]:
+def process(
+    *command: str, port: int, path: str = "/version", cwd: Path | None = None
+) -> Iterator[subprocess.Popen[bytes]]:
     """A server process, up when the block begins and gone when it ends."""
     environment = {**os.environ, "PYTHONPATH": str(HERE.parent)}
     server = subprocess.Popen(command, cwd=cwd, env=environment, stdout=subprocess.DEVNULL)
@@ -165,9 +167,10 @@ class Load:
 
 def post(path: str, body: bytes) -> bytes:
     """An HTTP/1.1 request as bytes."""
-    return (
-        b"POST %b HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Type: application/json\r\nContent-Length: %d\r\n\r\n%b"
-        % (path.encode(), len(body), body)
+    return b"POST %b HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Type: application/json\r\nContent-Length: %d\r\n\r\n%b" % (
+        path.encode(),
+        len(body),
+        body,
     )
 
 

@@ -52,9 +52,13 @@ def over_http(seconds: float, accounts: int) -> None:
         rates = {}
         for distribution in ("uniform", "zipf", "uniform", "zipf"):
             draw = numbers(distribution, accounts)
-            rate, median, p99 = run(Load(lambda draw=draw: transfer_request(draw), seconds, b"success"), port, CONNECTIONS)
+            rate, median, p99 = run(
+                Load(lambda draw=draw: transfer_request(draw), seconds, b"success"), port, CONNECTIONS
+            )
             rates[distribution] = max(rate, rates.get(distribution, 0))
-            print(f"transfers, {distribution:7}              {rate:9,.0f} /s   median {median * 1e3:5.1f} ms   p99 {p99 * 1e3:6.1f} ms")
+            print(
+                f"transfers, {distribution:7}              {rate:9,.0f} /s   median {median * 1e3:5.1f} ms   p99 {p99 * 1e3:6.1f} ms"
+            )
         print(f"  uniform / constant answer      {rates['uniform'] / constant:8.2f}    (wanted: at least 0.2)")
         print(f"  zipf / uniform                 {rates['zipf'] / rates['uniform']:8.2f}    (wanted: at least 0.95)")
 
@@ -88,9 +92,7 @@ async def in_process(seconds: float, accounts: int) -> float:
                 nonlocal waiting
                 a, b = two_of(draw)
                 waiting += 1
-                backend.mutation(
-                    "accounts:transfer", b'{"amount":1,"source":%d,"target":%d}' % (a, b), ANONYMOUS, done
-                )
+                backend.mutation("accounts:transfer", b'{"amount":1,"source":%d,"target":%d}' % (a, b), ANONYMOUS, done)
 
             def done(outcome) -> None:
                 nonlocal count, waiting
@@ -125,9 +127,13 @@ def raw_loop(seconds: float, accounts: int) -> float:
             name = f"j57{n * 2654435761 % 2**61:029d}"
             body = b'{"_creationTime":1795217275542.3733,"_id":"%b","balance":1000,"number":%d}' % (name.encode(), n)
             db.execute("INSERT INTO d VALUES (?, ?)", (name, body))
-            db.execute("INSERT INTO i VALUES (?, ?)", (b"\x0d%018d" % n + b"\x0d12345678\x10" + name.encode() + b"\0", name))
+            db.execute(
+                "INSERT INTO i VALUES (?, ?)", (b"\x0d%018d" % n + b"\x0d12345678\x10" + name.encode() + b"\0", name)
+            )
         db.execute("COMMIT")
-        select = "SELECT i.key, d.body FROM i JOIN d ON d.id = i.id WHERE i.key >= ? AND i.key < ? ORDER BY i.key LIMIT 2"
+        select = (
+            "SELECT i.key, d.body FROM i JOIN d ON d.id = i.id WHERE i.key >= ? AND i.key < ? ORDER BY i.key LIMIT 2"
+        )
         draw = numbers("uniform", accounts)
         record = b"x" * 330
         count = 0

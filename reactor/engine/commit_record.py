@@ -15,7 +15,16 @@ import msgspec
 
 from reactor.limits import LOG_KEY_MAX_BYTES
 
-__all__ = ["CommitKind", "CommitRecord", "DocumentWrite", "KeyChange", "KeyParts", "StoredRecord", "StoredWrite", "decode_record"]
+__all__ = [
+    "CommitKind",
+    "CommitRecord",
+    "DocumentWrite",
+    "KeyChange",
+    "KeyParts",
+    "StoredRecord",
+    "StoredWrite",
+    "decode_record",
+]
 
 KeyParts = tuple[bytes, ...]
 
@@ -29,7 +38,7 @@ class CommitKind(IntEnum):
 class KeyChange(NamedTuple):
     """A document's key in one index before and after; None where it was not, or is no longer, there."""
 
-    index: int
+    index_number: int
     before: KeyParts | None
     after: KeyParts | None
 

@@ -107,8 +107,7 @@ class _Queue:
         taken: list[WriteJob] = []
         while self._lanes and len(taken) < most:
             name, lane = self._lanes.popitem(last=False)
-            for _ in range(min(TURN, len(lane), most - len(taken))):
-                taken.append(lane.popleft())
+            taken += [lane.popleft() for _ in range(min(TURN, len(lane), most - len(taken)))]
             if lane:
                 self._lanes[name] = lane
         self.count -= len(taken)
@@ -313,9 +312,7 @@ class Committer:
         writer.begin()
         try:
             for job in jobs:
-                if ended and (
-                    job.usual_s > BATCH_S or written > BATCH_BYTES or time.monotonic() - began > BATCH_S
-                ):
+                if ended and (job.usual_s > BATCH_S or written > BATCH_BYTES or time.monotonic() - began > BATCH_S):
                     break
                 done.append(self._run(writer, job))
                 ended += 1
@@ -415,7 +412,7 @@ class _Nobody:
     """The job of a commit that nobody asked for by itself."""
 
     lane = ""
-    request = None
+    request: tuple[str, int] | None = None
     usual_s = 0.0
     background = True
 

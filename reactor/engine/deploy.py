@@ -97,7 +97,8 @@ async def deploy(
             old = old_validators.get(table.name)
             # The stored form went through JSON: compare it with one that did, too.
             if old is not None and (
-                old == msgspec.json.decode(msgspec.json.encode(table.validator)) or (fits is not None and fits(old, table))
+                old == msgspec.json.decode(msgspec.json.encode(table.validator))
+                or (fits is not None and fits(old, table))
             ):
                 continue
             await _check_documents(database, table, report)
@@ -268,4 +269,3 @@ async def _check_documents(database: Database, table: WantedTable, report: Progr
 def _reason(error: InvalidDocument) -> str:
     _, found, reason = str(error).partition("does not match the schema: ")
     return (reason if found else str(error)).replace("\n", " ")
-

@@ -62,7 +62,7 @@ class InvalidationIndex(Generic[W]):
             if (at_point := points.get(write.id)) is not None:
                 found |= at_point
             for change in write.keys:
-                depths = ranges.get(change.index)
+                depths = ranges.get(change.index_number)
                 if depths is None:
                     continue
                 for parts in change.sides():
@@ -74,14 +74,14 @@ class InvalidationIndex(Generic[W]):
         return found
 
     def _add(self, watcher: W, interval: Interval) -> None:
-        prefixes = self._ranges.setdefault(interval.index, {}).setdefault(interval.depth, {})
+        prefixes = self._ranges.setdefault(interval.index_number, {}).setdefault(interval.depth, {})
         bucket = prefixes.get(interval.prefix)
         if bucket is None:
             bucket = prefixes[interval.prefix] = IntervalSet()
         bucket.add(interval.start, interval.end, watcher)
 
     def _remove(self, watcher: W, interval: Interval) -> None:
-        depths = self._ranges[interval.index]
+        depths = self._ranges[interval.index_number]
         prefixes = depths[interval.depth]
         bucket = prefixes[interval.prefix]
         bucket.remove(interval.start, interval.end, watcher)
@@ -90,7 +90,7 @@ class InvalidationIndex(Generic[W]):
             if not prefixes:
                 del depths[interval.depth]
                 if not depths:
-                    del self._ranges[interval.index]
+                    del self._ranges[interval.index_number]
 
 
 def _replace(table: dict[str, set[W]], watcher: W, old: frozenset[str], new: frozenset[str]) -> None:

@@ -186,9 +186,7 @@ def _check_numbers(num_items: int, rows: int | None, size: int | None, limits: L
 
 
 def _exhausted(rows: int, size: int, maximum_rows: int | None, maximum_bytes: int | None) -> bool:
-    return (maximum_rows is not None and rows >= maximum_rows) or (
-        maximum_bytes is not None and size >= maximum_bytes
-    )
+    return (maximum_rows is not None and rows >= maximum_rows) or (maximum_bytes is not None and size >= maximum_bytes)
 
 
 def _part(range_: IndexRange, after: bytes | None, last: bytes | None, reverse: bool) -> IndexRange:

@@ -18,7 +18,7 @@ __all__ = ["EMPTY", "Interval", "ReadSet", "merge"]
 class Interval(NamedTuple):
     """`start <= key < end` in one index; `prefix` holds the `depth` leading fields that are equal in all of it."""
 
-    index: int
+    index_number: int
     depth: int
     prefix: bytes
     start: bytes
@@ -35,7 +35,7 @@ class ReadSet:
     def _by_index(self) -> dict[int, list[Interval]]:
         grouped: dict[int, list[Interval]] = {}
         for interval in self.intervals:
-            grouped.setdefault(interval.index, []).append(interval)
+            grouped.setdefault(interval.index_number, []).append(interval)
         return grouped
 
     def touched_by(self, record: CommitRecord) -> bool:
@@ -49,7 +49,7 @@ class ReadSet:
             if not by_index:
                 continue
             for change in write.keys:
-                intervals = by_index.get(change.index)
+                intervals = by_index.get(change.index_number)
                 if intervals is None:
                     continue
                 for parts in change.sides():
@@ -72,7 +72,7 @@ EMPTY = ReadSet()
 
 def merge(intervals: Iterable[Interval]) -> frozenset[Interval]:
     """Join intervals of one index and prefix that overlap or touch."""
-    ordered = sorted(set(intervals), key=lambda i: (i.index, i.depth, i.prefix, i.start))
+    ordered = sorted(set(intervals), key=lambda i: (i.index_number, i.depth, i.prefix, i.start))
     merged: list[Interval] = []
     for interval in ordered:
         if interval.end is not None and interval.end <= interval.start:

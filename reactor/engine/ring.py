@@ -14,6 +14,7 @@ from reactor.engine.read_set import ReadSet
 
 __all__ = ["Ring"]
 
+
 class Ring:
     def __init__(self, floor: int, max_bytes: int) -> None:
         """`floor`: the newest timestamp before the first record to come."""

@@ -153,9 +153,7 @@ class Scan:
         if self._end is not None and self._end <= self._start:
             self._rows = []
             return
-        self._rows = self._reader.scan(
-            self._index, self._start, self._end, reverse=self._reverse, limit=self._chunk
-        )
+        self._rows = self._reader.scan(self._index, self._start, self._end, reverse=self._reverse, limit=self._chunk)
         # A chunk of large rows may be short for its size; only then does it take an empty one to know the end.
         rows = self._rows
         self._was_last = len(rows) < self._chunk and sum(len(body) for _, body in rows) < SURE_BYTES
@@ -248,9 +246,7 @@ class Transaction:
         """How many index entries a range holds; no document is read, the whole range counts as read."""
         self.usage.query()
         if self.track:
-            self._intervals.append(
-                Interval(range_.index.number, range_.depth, range_.prefix, range_.start, range_.end)
-            )
+            self._intervals.append(Interval(range_.index.number, range_.depth, range_.prefix, range_.start, range_.end))
         return 0 if range_.is_empty else self.reader.count(range_.index, range_.start, range_.end)
 
     def read_set(self) -> ReadSet:
@@ -268,10 +264,9 @@ class Transaction:
             )
         return ReadSet(frozenset(self._points), merged, frozenset(self._names))
 
-
     def coarse_read_set(self) -> ReadSet:
         """Like `read_set`, with whole indexes in the place of too many intervals: it is touched more often, and small."""
-        indexes = {scan.range.index.number for scan in self._scans} | {i.index for i in self._intervals}
+        indexes = {scan.range.index.number for scan in self._scans} | {i.index_number for i in self._intervals}
         whole = frozenset(Interval(number, 0, b"", b"", None) for number in indexes)
         return ReadSet(frozenset(self._points), whole, frozenset(self._names))
 
@@ -331,7 +326,18 @@ class _Pending:
 class WriteTransaction(Transaction):
     """The writer's transaction. Nested mutations are savepoints (`savepoint`, `release`, `rollback_to`)."""
 
-    __slots__ = ("_checks", "_creation_time", "_documents", "_marks", "_pending", "_undo", "names", "on_pending_violation", "pending_checks", "writer")
+    __slots__ = (
+        "_checks",
+        "_creation_time",
+        "_documents",
+        "_marks",
+        "_pending",
+        "_undo",
+        "names",
+        "on_pending_violation",
+        "pending_checks",
+        "writer",
+    )
 
     writable = True
 

@@ -14,8 +14,6 @@ import time
 from collections.abc import Callable
 from typing import Any
 
-import msgspec
-
 from reactor.auth.identity import Caller
 from reactor.engine.commit_record import CommitRecord
 from reactor.engine.database import Database
@@ -34,7 +32,7 @@ from reactor.runtime.query_entry import QueryCall, QueryRun
 from reactor.runtime.registry import RegisteredFunction
 from reactor.runtime.waist import Failure, Outcome, Success
 from reactor.schema.changes import is_subset
-from reactor.schema.spec import validator_from_json
+from reactor.schema.spec import exact_json, validator_from_json
 from reactor.schema.table import TableDefinition
 
 __all__ = ["LiveBackend"]
@@ -93,9 +91,7 @@ class LiveBackend:
             table.check(body, document, resolve)
 
         indexes = tuple(WantedIndex(i.name, i.fields, i.staged) for i in table.indexes)
-        # The JSON form does not tell integral numbers from others; the written-out form does.
-        validator = {"json": table.validator.json(), "exact": repr(table.validator)}
-        return WantedTable(table.name, indexes, check if validated else None, validator)
+        return WantedTable(table.name, indexes, check if validated else None, exact_json(table.validator))
 
     def _on_commit(self, record: CommitRecord) -> None:
         if "code" in record.names and self._next_app is not None:
@@ -299,9 +295,6 @@ def _out_of_retention(ts: int, why: str) -> DatabaseError:
 def _fits(stored: Any, table: WantedTable) -> bool:
     """Whether every document that the stored validator let in fits the new one."""
     try:
-        old = validator_from_json(stored["json"])
-        new = validator_from_json(table.validator["json"])
-    except (ReactorError, KeyError, TypeError, msgspec.MsgspecError):
+        return is_subset(validator_from_json(stored), validator_from_json(table.validator))
+    except ReactorError:
         return False  # written by another version: look at the documents
-    # Through JSON both lost whether numbers must be whole, so that alone never counts as fitting.
-    return "integral=True" not in table.validator["exact"] and is_subset(old, new)

@@ -108,9 +108,7 @@ class Entry:
     def valid_at(self, ts: int) -> bool:
         """Whether `version` is the result at the snapshot `ts`."""
         return (
-            self.version is not None
-            and self.valid_from <= ts
-            and (self.valid_until is None or ts < self.valid_until)
+            self.version is not None and self.valid_from <= ts and (self.valid_until is None or ts < self.valid_until)
         )
 
     @property

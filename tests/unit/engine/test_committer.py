@@ -78,9 +78,9 @@ async def test_a_lane_with_many_jobs_does_not_hold_up_the_others(engine: Harness
 async def test_background_jobs_get_a_quarter_of_a_batch_while_clients_wait(engine: Harness) -> None:
     """engine rule 4."""
     ran: list[str] = []
-    jobs = [
-        engine.submit(lambda tx: ran.append("job"), lane=f"job{n}", background=True) for n in range(300)
-    ] + [engine.submit(lambda tx: ran.append("client"), lane=f"client{n}") for n in range(150)]
+    jobs = [engine.submit(lambda tx: ran.append("job"), lane=f"job{n}", background=True) for n in range(300)] + [
+        engine.submit(lambda tx: ran.append("client"), lane=f"client{n}") for n in range(150)
+    ]
     await asyncio.gather(*[job.done for job in jobs])
 
     first = ran[: ran.index("client") + 150]

@@ -91,9 +91,7 @@ async def test_documents_that_do_not_fit_are_named_and_everything_stays_as_it_wa
     catalogue = engine.database.catalogue
 
     with pytest.raises(SchemaError) as caught:
-        await deploy(
-            engine.database, table(WantedIndex("by_m", ("m",)), check=must_have("m"), version=1)
-        )
+        await deploy(engine.database, table(WantedIndex("by_m", ("m",)), check=must_have("m"), version=1))
 
     assert all(f'Document with ID "{i}" in table "rows" does not match the schema: ' in str(caught.value) for i in ids)
     assert engine.database.catalogue.tables == catalogue.tables

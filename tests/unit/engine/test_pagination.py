@@ -113,7 +113,13 @@ def test_cursors_are_opaque_and_can_not_be_changed_or_used_with_another_query() 
     """client-protocol 55"""
     _, first = page([1, 2, 3])
     assert b"id0002" not in first.end.encode()
-    for damaged in (first.end[:-2] + ("AA" if first.end[-2:] != "AA" else "BB"), "", "garbage", "é", first.end + "A" * 40):
+    for damaged in (
+        first.end[:-2] + ("AA" if first.end[-2:] != "AA" else "BB"),
+        "",
+        "garbage",
+        "é",
+        first.end + "A" * 40,
+    ):
         with pytest.raises(InvalidCursor):
             page([1, 2, 3], cursor=damaged)
     other = make_range(BY_RANK, [2])

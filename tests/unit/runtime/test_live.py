@@ -258,12 +258,10 @@ async def test_two_queries_of_a_client_are_never_seen_at_different_times(world: 
 
     writing = asyncio.create_task(transfer())
     seen: list[int] = []
-    fast = 0
     for _ in range(12):
         await client.next()
         seen.append(client.state[0] + client.state[1])
         await other.next()
-        fast += 1
     stop.set()
     await writing
 
@@ -450,9 +448,7 @@ async def test_after_random_writes_every_client_holds_what_a_fresh_one_would_be_
         return sum(rows)
 
     world.functions["total"] = total
-    clients = [
-        world.client(("total", {}), *[("counter", {"id": i}) for i in rng.sample(ids, 3)]) for _ in range(5)
-    ]
+    clients = [world.client(("total", {}), *[("counter", {"id": i}) for i in rng.sample(ids, 3)]) for _ in range(5)]
     moved: list[asyncio.Task[Any]] = []
     for _ in range(60):
         source, target = rng.sample(ids, 2)

@@ -27,6 +27,8 @@ async def balance(ctx: QueryCtx, number: int) -> int | None:
 @query
 async def range_sum(ctx: QueryCtx, start: int, end: int) -> int:
     total = 0
-    async for account in ctx.db.query(Account).with_index("by_number", lambda q: q.gte("number", start).lt("number", end)):
+    async for account in ctx.db.query(Account).with_index(
+        "by_number", lambda q: q.gte("number", start).lt("number", end)
+    ):
         total += account.balance
     return total
