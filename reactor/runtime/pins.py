@@ -1,7 +1,6 @@
 """Pinned snapshots for `query_ts` / `query_at_ts`: a client's several HTTP queries at one timestamp (engine.md rule 17).
 
-At most two snapshots are held, a new one at most every second, each for ten seconds. A timestamp without a snapshot of its
-own is answered from the newest data, if the log shows that nothing the query read has changed since.
+At most two snapshots are held, each for ten seconds. A timestamp without a snapshot of its own is answered from the newest data, if the log shows that nothing the query read has changed since.
 """
 
 from __future__ import annotations
@@ -16,13 +15,12 @@ __all__ = ["Pins"]
 
 MOST: Final = 2
 LIFETIME_S: Final = 10.0
-SPACING_S: Final = 1.0
 
 
 class Pins:
     def __init__(self, database: Database) -> None:
         self._database = database
-        self._held: dict[int, tuple[Snapshot, float]] = {}
+        self._held: dict[int, Snapshot] = {}
         self._opening = asyncio.Lock()
         self._tasks: set[asyncio.Task[None]] = set()
 
@@ -30,18 +28,13 @@ class Pins:
         """A timestamp that is current now, pinned if there is room."""
         loop = asyncio.get_running_loop()
         async with self._opening:
-            newest = max((since for _, since in self._held.values()), default=-SPACING_S)
-            if (
-                self._database.processed_ts not in self._held
-                and len(self._held) < MOST
-                and loop.time() - newest >= SPACING_S
-            ):
+            if self._database.processed_ts not in self._held and len(self._held) < MOST:
                 (snapshot,) = await self._database.open_snapshots(1)
                 await self._database.wait_processed(snapshot.ts)
                 if snapshot.ts in self._held:
                     await snapshot.close()
                 else:
-                    self._held[snapshot.ts] = (snapshot, loop.time())
+                    self._held[snapshot.ts] = snapshot
                     task = loop.create_task(self._expire(snapshot))
                     self._tasks.add(task)
                     task.add_done_callback(self._tasks.discard)
@@ -50,8 +43,7 @@ class Pins:
 
     def at(self, ts: int) -> Snapshot | None:
         """The snapshot held at `ts`, if any."""
-        found = self._held.get(ts)
-        return None if found is None else found[0]
+        return self._held.get(ts)
 
     async def _expire(self, snapshot: Snapshot) -> None:
         try:
@@ -65,5 +57,5 @@ class Pins:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
         for ts in list(self._held):  # a task cancelled before its first step has not seen its `finally`
-            snapshot, _ = self._held.pop(ts)
+            snapshot = self._held.pop(ts)
             await snapshot.close()
