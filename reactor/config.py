@@ -53,7 +53,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     """Time stands still until `POST /api/testing/advance_clock`. For tests."""
     synchronous: Literal["FULL", "NORMAL", "OFF"] = "FULL"
     """Anything but FULL loses acknowledged mutations when power fails."""
-    readers: int = 3
+    readers: int = 6
     """Connections that queries run on."""
     switch_interval_s: float = 0.0001
     """Python's thread switch interval while serving. 0 leaves it alone. Source: engine.md rule 19."""

@@ -34,6 +34,7 @@ from reactor.runtime.waist import Failure, Outcome, Success
 from reactor.schema.changes import is_subset
 from reactor.schema.spec import exact_json, validator_from_json
 from reactor.schema.table import TableDefinition
+from reactor.store.protocol import SnapshotEnded
 
 __all__ = ["LiveBackend"]
 
@@ -121,8 +122,11 @@ class LiveBackend:
         call = QueryCall(path, args, None, caller)
         snapshot = self._pins.at(ts)
         if snapshot is not None:
-            run = await snapshot.run(lambda reader: self._run_query(call, self._database.transaction(reader)))
-            return _stamped(run.outcome, ts)
+            try:
+                run = await snapshot.run(lambda reader: self._run_query(call, self._database.transaction(reader)))
+                return _stamped(run.outcome, ts)
+            except SnapshotEnded:
+                pass  # the store needed its space back: see whether the newest data will do
         if ts > self._database.processed_ts:
             return self._failure(_out_of_retention(ts, "has not been reached yet"))
 

@@ -1,6 +1,7 @@
 """Pinned snapshots for `query_ts` / `query_at_ts`: a client's several HTTP queries at one timestamp (engine.md rule 17).
 
-At most two snapshots are held, each for ten seconds. A timestamp without a snapshot of its own is answered from the newest data, if the log shows that nothing the query read has changed since.
+At most two snapshots are held, each for ten seconds. A timestamp without a snapshot of its own is answered
+from the newest data, if the log shows that nothing the query read has changed since.
 """
 
 from __future__ import annotations
