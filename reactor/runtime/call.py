@@ -45,6 +45,9 @@ class Root:
     fatal: BaseException | None = None
     """Once set, the transaction can't commit, whatever user code makes of the exception."""
     missing: MissingTable | None = None
+    """A table has to be made first; then all of it runs again."""
+    doomed: BaseException | None = None
+    """`fatal` or `missing`: every further operation raises it, for the transaction may be gone from under us."""
     generators: Sequence[Any] = ()
     """Weak references to the async generators that user code began."""
     fired = False
@@ -104,7 +107,7 @@ class Root:
     def fail_fatally(self, error: BaseException) -> None:
         """The transaction can't commit any more; the first reason stays."""
         if self.fatal is None:
-            self.fatal = error
+            self.fatal = self.doomed = error
 
 
 class Call:
@@ -192,6 +195,8 @@ class Operation(Coroutine[Any, Any, T]):
 
 def perform(root: Root, run: Callable[..., T], args: tuple[Any, ...]) -> T:
     """Run one operation in our turn."""
+    if root.doomed is not None:
+        raise root.doomed
     # `to_ours` and `to_user`, written out: this is the hottest path there is.
     try:
         root.token.pop()
@@ -206,7 +211,7 @@ def perform(root: Root, run: Callable[..., T], args: tuple[Any, ...]) -> T:
         note(root, error)
         raise
     except MissingTable as missing:
-        root.missing = missing
+        root.missing = root.doomed = missing
         raise
     finally:
         root.store_s += perf_counter() - root.entered

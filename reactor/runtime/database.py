@@ -202,16 +202,16 @@ class DatabaseWriter(DatabaseReader):
         app = self._call.root.app
         binding = app.tables.get(table.name) or binding_of_name(app, table.name)
         definition = binding.definition
-        if isinstance(changes, Document):
+        if definition is None:
+            given = _loose_changes(changes, fields)
+        elif changes is None:
+            given = binding.changes(fields)
+        elif isinstance(changes, Document):
             raise DatabaseError(
                 f"`patch` takes the fields to change; a whole {type(changes).__name__} goes to `replace`."
             )
-        if definition is not None:
-            given = definition.changes(fields if changes is None else changes)
-            if changes is not None and fields:
-                given.update(definition.changes(fields))
         else:
-            given = _loose_changes(changes, fields)
+            given = {**definition.changes(changes), **binding.changes(fields)}
         self._call.tx.patch(table, id, given)  # type: ignore[attr-defined]
 
     @overload

@@ -29,7 +29,7 @@ _SYSTEM_NAMES: Final = {"id": "_id", "_id": "_id", "creation_time": "_creationTi
 class TableBinding:
     """One table as an app sees it. `definition` is None for a table that the schema does not declare."""
 
-    __slots__ = ("_names", "_optional_none", "_plans", "definition", "name", "read")
+    __slots__ = ("_changed", "_names", "_optional_none", "_plans", "definition", "name", "read")
 
     def __init__(
         self, name: str, definition: TableDefinition | None, read: Callable[[bytes], Any] | None = None
@@ -39,6 +39,7 @@ class TableBinding:
         self.read: Callable[[bytes], Any] = read or (decode if definition is None else definition.codec.read)
         """A stored body → what user code gets."""
         self._names: dict[str, str] = dict(_SYSTEM_NAMES)
+        self._changed: dict[str, str] = {}
         self._optional_none: dict[str, bool] = {}
         self._plans: dict[str, IndexPlan] = {}
 
@@ -49,6 +50,22 @@ class TableBinding:
             wire = name if self.definition is None else self.definition.field_name(name)
             self._names[name] = wire
         return wire
+
+    def changes(self, given: Mapping[str, Any]) -> dict[str, Any]:
+        """What a patch was given by field name → wire name → new value, UNSET to remove."""
+        changes: dict[str, Any] = {}
+        known = self._changed
+        for name, value in given.items():
+            wire = known.get(name)
+            if wire is None:
+                assert self.definition is not None
+                (wire,) = self.definition.changes({name: UNSET})  # finds and checks the name
+                if len(known) < 4096:
+                    known[name] = wire
+            if wire in changes:
+                raise DatabaseError(f'The field "{wire}" is given twice.', code="DuplicateField")
+            changes[wire] = value if type(value) in _PLAIN else self.operand(wire, value)
+        return changes
 
     def operand(self, field: str, value: Any) -> Any:
         """A value that user code compares `field` (wire name) with, as the index has it."""

@@ -7,7 +7,8 @@ from typing import Any
 
 import pytest
 
-from reactor.errors import DatabaseError, FunctionError, LimitExceeded
+from reactor.engine.transaction import WriteTransaction
+from reactor.errors import DatabaseError, FunctionError, LimitExceeded, StoreError
 from reactor.limits import Limits
 from reactor.runtime.failures import failure_of
 from tests.unit.runtime.conftest import Project
@@ -325,6 +326,40 @@ async def test_store_errors_of_arguments_leave_the_transaction_usable(app: Harne
     assert [d["name"] for d in await app.documents("items")] == ["kept"]
     with pytest.raises(DatabaseError):
         await run(app, 'await ctx.db.get("nonsense")')
+
+
+async def test_after_a_store_failure_nothing_more_is_done_and_nothing_commits(
+    app: Harness, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """engine rule 7: later statements could run outside of any transaction"""
+
+    def fail(*args: Any) -> None:
+        raise StoreError("disk I/O error")
+
+    monkeypatch.setattr(WriteTransaction, "delete", fail)
+    code = """
+id = await ctx.db.insert(Item(name="x"))
+for step in (lambda: ctx.db.delete(id), lambda: ctx.db.insert(Item(name="y")), lambda: ctx.db.get(id)):
+    try:
+        await step()
+        kept.append("went on")
+    except Exception as error:
+        kept.append(str(error))
+"""
+    with pytest.raises(StoreError, match="disk"):
+        await run(app, code)
+    assert app.app.modules["user"].kept == ["disk I/O error"] * 3
+
+
+async def test_a_swallowed_missing_table_is_made_all_the_same(app: Harness) -> None:
+    code = """
+try:
+    await ctx.db.insert("fresh", {"n": 1})
+except BaseException:
+    pass
+return len(await ctx.db.query("fresh").collect())
+"""
+    assert await run(app, code) == 1
 
 
 async def test_the_watchdog_thread_is_one_for_the_process(app: Harness) -> None:
