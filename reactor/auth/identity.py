@@ -72,13 +72,14 @@ class UserIdentity:
 class Caller:
     """Who is asking: anonymous, a user, the operator (admin key), or the operator acting as a user.
 
-    `expires_ns` is when a token stops being good, or None.
+    `expires_ns` is when a token stops being good, or None. `job` is the id of the scheduled function that calls.
     """
 
     user: UserIdentity | None = None
     is_admin: bool = False
     key: str = ""
     expires_ns: int | None = None
+    job: str | None = None
 
     def __eq__(self, other: object) -> bool:
         return isinstance(other, Caller) and self.key == other.key

@@ -16,6 +16,7 @@ from typing import TypeVar
 from reactor.clock import Clock
 from reactor.engine.commit_record import CommitRecord
 from reactor.engine.committer import Committer, Done, WriteJob
+from reactor.engine.own_job import OwnJob
 from reactor.engine.ring import Ring
 from reactor.engine.transaction import DocumentCheck, Transaction, WriteTransaction
 from reactor.errors import InvalidDocument
@@ -143,6 +144,17 @@ class Database:
     def submit(self, job: WriteJob) -> None:
         """Queue a mutation; see `WriteJob` for how its outcome comes back."""
         self._committer.submit(job)
+
+    async def write(
+        self, change: Callable[[WriteTransaction], T], *, lane: str = "#own", background: bool = False
+    ) -> T:
+        """Run a change of our own in a transaction; returns its result once the commit is published.
+
+        Changes of one `lane` run in the order of these calls. Raises what `change` raises; then nothing was written.
+        """
+        job = OwnJob(change, lane=lane, background=background)
+        self._committer.submit(job)
+        return await job.done
 
     def _write_transaction(self, writer: Writer, last_creation_time: float) -> WriteTransaction:
         pending = self.pending_schema

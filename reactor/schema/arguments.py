@@ -75,7 +75,15 @@ class ArgumentsCodec:
                 raise _as_arguments(error) from None
         return self._encode({self._wire_name(name): item for name, item in kwargs.items()}, resolve)
 
-    def encode_mapping(self, mapping: Mapping[str, Any], resolve: Resolver | None) -> bytes:
+    def encode_unchecked(self, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> bytes:
+        """Like `encode`, but whether the values fit is left to who decodes them. Raises InvalidArguments."""
+        if args:
+            kwargs = self._bind(args, kwargs)
+        return self._encode({self._wire_name(name): item for name, item in kwargs.items()}, None, check=False)
+
+    def encode_mapping(
+        self, mapping: Mapping[str, Any], resolve: Resolver | None, *, check: bool = True
+    ) -> bytes:
         """A mapping keyed by wire names or by parameter names → the wire object. Raises InvalidArguments."""
         if not isinstance(mapping, Mapping):
             raise InvalidArguments(
@@ -91,9 +99,9 @@ class ArgumentsCodec:
                     f"{self._where}: the argument `{wire_name}` is given twice.", path=f".{wire_name}"
                 )
             named[wire_name] = item
-        return self._encode(named, resolve)
+        return self._encode(named, resolve, check=check)
 
-    def _encode(self, named: Mapping[str, Any], resolve: Resolver | None) -> bytes:
+    def _encode(self, named: Mapping[str, Any], resolve: Resolver | None, *, check: bool = True) -> bytes:
         tree: dict[str, Any] = {}
         for name, item in named.items():
             known = self._fields.get(name)
@@ -102,7 +110,8 @@ class ArgumentsCodec:
         try:
             tree = dump(tree)
             raw = wire.encode(tree)
-            self._check(tree, resolve)
+            if check:
+                self._check(tree, resolve)
         except InvalidArguments:
             raise
         except InvalidValue as error:
