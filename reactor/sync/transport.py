@@ -116,7 +116,9 @@ class TransportLink:
         if size <= JOIN_BYTES:
             protocol.transport.write(b"".join(buffers))
         else:
-            protocol.transport.writelines(buffers)
+            # The last one apart: `writelines` of Python before 3.12.9 and 3.13.2 never tells that the buffer is full.
+            protocol.transport.writelines(buffers[:-1])
+            protocol.transport.write(buffers[-1])
 
     def _compressed(self, messages: Iterable[bytes]) -> Iterator[bytes]:
         conn = self._protocol.conn
