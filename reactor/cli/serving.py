@@ -190,6 +190,7 @@ def _uvicorn(app: Any, settings: Settings) -> Any:
     """A uvicorn server that leaves signals to us, tuned for many long-lived connections."""
     import uvicorn
 
+    from reactor.http.transport import SyncHttpProtocol
     from reactor.sync.transport import SyncWebSocketProtocol
 
     class Server(uvicorn.Server):
@@ -202,7 +203,7 @@ def _uvicorn(app: Any, settings: Settings) -> Any:
             app,
             interface="asgi3",
             lifespan="off",
-            http="auto" if _missing("httptools") else _http_protocol(),
+            http=SyncHttpProtocol,
             ws=SyncWebSocketProtocol,
             ws_max_size=settings.limits.client_message_bytes,
             ws_per_message_deflate=settings.compress_messages,
@@ -217,18 +218,6 @@ def _uvicorn(app: Any, settings: Settings) -> Any:
             timeout_graceful_shutdown=max(1, round(settings.stop_grace_s)),
         )
     )
-
-
-def _http_protocol() -> Any:
-    from reactor.http.transport import SyncHttpProtocol
-
-    return SyncHttpProtocol
-
-
-def _missing(module: str) -> bool:
-    from importlib.util import find_spec
-
-    return find_spec(module) is None
 
 
 def _url(host: str, listener: socket.socket) -> str:
