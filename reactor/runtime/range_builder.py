@@ -62,7 +62,7 @@ class RangeBuilder:
 
     def _operand(self, field: str, value: Any) -> tuple[int, Any]:
         position = self._plan.position(field)
-        return position, self._plan.binding.operand(self._plan.fields[position], value)
+        return position, self._plan.operand(position, value)
 
     def eq(self, field: str, value: Any, /) -> RangeBuilder:
         following = self._next()

@@ -120,7 +120,9 @@ class RegisteredFunction:
         self.module, _, self.name = path.partition(":")
         self.kind: FunctionKind = function.kind
         self.is_internal = function.is_internal
-        self.handler = function.handler
+        handler = function.handler
+        # A wrapper that is no coroutine function itself must run where user code runs, not where it is called.
+        self.handler = handler if inspect.iscoroutinefunction(handler) else _through(handler)
         self.arguments = arguments
         self.returns = returns
         self.file, self.line = source_of(function.handler)
@@ -134,6 +136,13 @@ class RegisteredFunction:
 
     def __repr__(self) -> str:
         return f"<{self.kind} {self.path}>"
+
+
+def _through(handler: Callable[..., Any]) -> Callable[..., Coroutine[Any, Any, Any]]:
+    async def call(ctx: Any, /, **kwargs: Any) -> Any:
+        return await handler(ctx, **kwargs)
+
+    return call
 
 
 def source_of(handler: Callable[..., Any]) -> tuple[str, int]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Final
 
 from reactor.engine.ranges import IndexRange, after_prefix
@@ -10,8 +10,9 @@ from reactor.errors import DatabaseError
 from reactor.schema.dumping import dump
 from reactor.schema.naming import camel, did_you_mean
 from reactor.schema.system import SYSTEM_TABLES
+from reactor.schema.validators import AnyValue, Float64, Int64Value, Object, Union, Validator
 from reactor.values.keys import encode_key
-from reactor.values.types import UNSET
+from reactor.values.types import UNSET, Int64
 from reactor.values.wire import decode
 
 if TYPE_CHECKING:
@@ -86,6 +87,13 @@ class TableBinding:
             )
         return known
 
+    def holds_int64(self, path: str) -> bool:
+        """Whether a field can only be an Int64 (or null, or absent), so that a plain int compared with it means one."""
+        if self.definition is None:
+            return False
+        found = list(_at(self.definition.validator, path.split(".")))
+        return any(isinstance(v, Int64Value) for v in found) and not any(isinstance(v, Float64 | AnyValue) for v in found)
+
     def plan(self, index: IndexInfo) -> IndexPlan:
         """The plan of one of its indexes."""
         plan = self._plans.get(index.name)
@@ -97,13 +105,22 @@ class TableBinding:
 class IndexPlan:
     """How keyword arguments become the prefix of an index key. `fields` end in creation time and id."""
 
-    __slots__ = ("_positions", "binding", "fields", "name")
+    __slots__ = ("_int64", "_positions", "binding", "fields", "name")
 
     def __init__(self, binding: TableBinding, index: IndexInfo) -> None:
         self.binding = binding
         self.name = index.name
         self.fields: tuple[str, ...] = ("_id",) if index.is_by_id else (*index.fields, "_creationTime", "_id")
         self._positions: dict[str, int] = {}
+        self._int64: tuple[int, ...] = tuple(
+            at for at, path in enumerate(self.fields) if path[:1] != "_" and binding.holds_int64(path)
+        )
+
+    def operand(self, position: int, value: Any) -> Any:
+        """A value that the field at this position is compared with, as the index has it."""
+        if type(value) is int and position in self._int64:
+            return Int64(value)
+        return self.binding.operand(self.fields[position], value)
 
     def position(self, name: str) -> int:
         """Which field of the index `name` means. Raises DatabaseError when it is none of them."""
@@ -140,6 +157,9 @@ class IndexPlan:
                 raise already_defined("equality", name, "==", value)
             seen |= 1 << position
             values[position] = value if type(value) in _PLAIN else binding.operand(fields[position], value)
+        for position in self._int64:
+            if position < count:
+                values[position] = self.operand(position, values[position])
         return values
 
     def equal_range(self, index: IndexInfo, equal: Mapping[str, Any]) -> IndexRange:
@@ -168,6 +188,17 @@ def already_defined(kind: str, field: str, operator: str, value: Any) -> Databas
 
 def _listed(names: Any) -> str:
     return "[" + ", ".join(f'"{name}"' for name in names) + "]"
+
+
+def _at(validator: Validator, path: Sequence[str]) -> Iterator[Validator]:
+    """All that may stand at a path."""
+    if isinstance(validator, Union):
+        for member in validator.members:
+            yield from _at(member, path)
+    elif not path or isinstance(validator, AnyValue):
+        yield validator
+    elif isinstance(validator, Object) and path[0] in validator.fields:
+        yield from _at(validator.fields[path[0]][0], path[1:])
 
 
 def bind_table(app: App, table: Any) -> TableBinding:

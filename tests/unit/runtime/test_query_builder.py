@@ -254,3 +254,69 @@ async def test_a_miss_by_id_is_a_dependency(app: Harness) -> None:
     ran = await app.query("db:look", code="return (await ctx.db.get(given)).name", given=ann)
     assert ran.read_set is not None
     assert ann in ran.read_set.points
+
+
+async def test_comparing_an_int64_field_with_a_plain_int_means_an_int64(project: Project) -> None:
+    app = await project(
+        {
+            "schema.py": """
+                from reactor import Document, Int64, Struct, define_schema, define_table
+                class Inner(Struct):
+                    size: Int64
+                class Big(Document):
+                    n: Int64 | None = None
+                    inner: Inner
+                schema = define_schema(bigs=define_table(Big).index("by_n", "n").index("by_size", "inner.size"))
+            """,
+            "functions/f.py": """
+                from reactor import Int64, MutationCtx, mutation
+                from schema import Big, Inner
+                @mutation
+                async def f(ctx: MutationCtx) -> list[int]:
+                    for n in range(4):
+                        await ctx.db.insert(Big(n=Int64(n), inner=Inner(size=Int64(n))))
+                    return [
+                        await ctx.db.query(Big).with_index("by_n", n=2).count(),
+                        await ctx.db.query(Big).with_index("by_n", n=Int64(2)).count(),
+                        await ctx.db.query(Big).with_index("by_n", lambda q: q.gte("n", 1).lt("n", 3)).count(),
+                        await ctx.db.query(Big).with_index("by_size", lambda q: q.gt("inner.size", 2)).count(),
+                    ]
+            """,
+        }
+    )
+    assert (await app.mutation("f:f")).value == [1, 1, 2, 1]
+
+
+async def test_unions_of_documents_are_one_table_and_structs_can_be_compared(project: Project) -> None:
+    app = await project(
+        {
+            "schema.py": """
+                from typing import Literal
+                from reactor import Document, Struct, define_schema, define_table
+                class Point(Struct):
+                    x: int
+                    y: int | None = None
+                class Circle(Document):
+                    kind: Literal["circle"]
+                    at: Point
+                class Square(Document):
+                    kind: Literal["square"]
+                    at: Point
+                    side: float = 1
+                schema = define_schema(shapes=define_table(Circle | Square).index("by_at", "at").index("by_kind", "kind"))
+            """,
+            "functions/f.py": """
+                from reactor import MutationCtx, mutation
+                from schema import Circle, Point, Square
+                @mutation
+                async def f(ctx: MutationCtx) -> list[str]:
+                    circle = await ctx.db.insert(Circle(kind="circle", at=Point(x=1)))
+                    await ctx.db.insert(Square(kind="square", at=Point(x=1, y=2)))
+                    await ctx.db.patch(circle, at=Point(x=3))
+                    found = await ctx.db.query(Circle | Square).with_index("by_at", at=Point(x=3)).unique()
+                    rows = await ctx.db.query(Circle | Square).collect()
+                    return [type(found).__name__, *[type(row).__name__ for row in rows]]
+            """,
+        }
+    )
+    assert (await app.mutation("f:f")).value == ["Circle", "Circle", "Square"]

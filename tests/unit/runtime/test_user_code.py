@@ -362,6 +362,31 @@ return len(await ctx.db.query("fresh").collect())
     assert await run(app, code) == 1
 
 
+async def test_a_plain_wrapper_around_a_handler_runs_as_user_code(project: Project) -> None:
+    app = await project(
+        {
+            "functions/f.py": """
+                import functools
+                from reactor import QueryCtx, query
+
+                def announced(handler):
+                    @functools.wraps(handler)
+                    def wrapper(ctx, *args, **kwargs):
+                        print("calling")
+                        return handler(ctx, *args, **kwargs)
+                    return wrapper
+
+                @query
+                @announced
+                async def f(ctx: QueryCtx, number: int) -> int:
+                    return number
+            """
+        }
+    )
+    ran = await app.query("f:f", number=3)
+    assert (ran.value, ran.logs) == (3, ("[LOG] 'calling'",))
+
+
 async def test_the_watchdog_thread_is_one_for_the_process(app: Harness) -> None:
     await look(app, "return 1")
     assert [t.name for t in threading.enumerate()].count("reactor-watchdog") == 1
