@@ -69,8 +69,6 @@ class ManualClock:
                 future.set_result(None)
 
 
-
-
 def new_seed() -> int:
     """A fresh 64-bit seed for a function's `ctx.random`."""
     return secrets.randbits(64)

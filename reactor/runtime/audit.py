@@ -48,7 +48,9 @@ def _hook(event: str, args: tuple[Any, ...]) -> None:
             raise FunctionError(
                 f"Queries and mutations can't {_REFUSED[event]} ({event}): they must depend on the database and their "
                 "arguments alone. Do it in an action, and pass the result to a mutation with `ctx.run_mutation`.",
-                code="NoNetworkInQueriesOrMutations" if _REFUSED[event] == _NETWORK else "NoProcessesInQueriesOrMutations",
+                code="NoNetworkInQueriesOrMutations"
+                if _REFUSED[event] == _NETWORK
+                else "NoProcessesInQueriesOrMutations",
             )
 
 

@@ -19,7 +19,15 @@ from reactor.runtime.metrics import Metrics
 from reactor.runtime.references import FunctionProxy
 from reactor.runtime.registry import Function, Mutation, Query, RegisteredFunction
 
-__all__ = ["Auth", "LimitedMutationCtx", "LimitedQueryCtx", "MutationCtx", "QueryCtx", "invalid_arguments", "invalid_result"]
+__all__ = [
+    "Auth",
+    "LimitedMutationCtx",
+    "LimitedQueryCtx",
+    "MutationCtx",
+    "QueryCtx",
+    "invalid_arguments",
+    "invalid_result",
+]
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -293,7 +301,9 @@ def _run_nested(
         usage.caps = caps
 
 
-def encode_call(target: RegisteredFunction, ref: Any, args: tuple[Any, ...], kwargs: Mapping[str, Any], resolve: Any) -> bytes:
+def encode_call(
+    target: RegisteredFunction, ref: Any, args: tuple[Any, ...], kwargs: Mapping[str, Any], resolve: Any
+) -> bytes:
     """The arguments of a call by reference, as bytes. Raises InvalidArguments."""
     try:
         if isinstance(ref, Function):

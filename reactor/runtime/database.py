@@ -104,9 +104,7 @@ class DatabaseReader:
         return SystemReader(self._call)
 
     def _refuse_system(self, method: str) -> None:
-        raise DatabaseError(
-            f"System tables can only be accessed from db.system.{method}().", code="SystemTableError"
-        )
+        raise DatabaseError(f"System tables can only be accessed from db.system.{method}().", code="SystemTableError")
 
 
 class SystemReader(DatabaseReader):
@@ -243,7 +241,9 @@ class DatabaseWriter(DatabaseReader):
         table = self._call.tx.table_of_id(id)
         if table is None:
             _check_id(id, method)
-            raise DocumentNotFound(f"Invalid argument `id` for `db.{method}`: there is no table that {id!r} belongs to.")
+            raise DocumentNotFound(
+                f"Invalid argument `id` for `db.{method}`: there is no table that {id!r} belongs to."
+            )
         if table.is_system:
             raise _read_only()
         return table, id

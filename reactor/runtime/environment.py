@@ -57,7 +57,9 @@ class Environment:
     def _read(self, name: str) -> Any:
         variables = type(self)._reactor_variables
         if name not in variables:
-            raise AttributeError(f"{type(self).__name__} has no variable {name!r}: it lists {', '.join(variables) or 'none'}")
+            raise AttributeError(
+                f"{type(self).__name__} has no variable {name!r}: it lists {', '.join(variables) or 'none'}"
+            )
         text = self._lookup(name)
         if text is None:
             if variables[name] is _REQUIRED:

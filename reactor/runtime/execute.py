@@ -137,7 +137,12 @@ def _size(count: int) -> str:
 def _warn(root: Root) -> None:
     usage = root.tx.usage
     # Looked at closely only when something adds up.
-    if usage.documents_read > 100 or usage.bytes_read > 50_000 or usage.database_queries > 20 or usage.documents_written > 20:
+    if (
+        usage.documents_read > 100
+        or usage.bytes_read > 50_000
+        or usage.database_queries > 20
+        or usage.documents_written > 20
+    ):
         for line in usage.warnings():
             root.logs.add("WARN", line)
 
@@ -174,5 +179,3 @@ def attach(error: BaseException, execution: Execution) -> None:
         error.__dict__["__reactor_execution__"] = execution
     except (AttributeError, TypeError):  # an exception without a dict: its log lines are lost, the error is not
         return
-
-

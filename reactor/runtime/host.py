@@ -28,7 +28,9 @@ class NestedResult:
 class Runner(Protocol):
     """How an action reaches functions: each call is an execution of its own. The backend implements it."""
 
-    async def run(self, app: App, fn: RegisteredFunction, args: bytes, caller: Caller, *, request_id: str) -> NestedResult:
+    async def run(
+        self, app: App, fn: RegisteredFunction, args: bytes, caller: Caller, *, request_id: str
+    ) -> NestedResult:
         """Run `fn` (of the action's own `app` generation) to its end. Raises the very exception that it raised.
 
         An action that calls an action gets here, too.

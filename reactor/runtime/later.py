@@ -30,7 +30,12 @@ class Scheduler:
 
     @overload
     def run_after(
-        self, delay: float | timedelta, ref: Mutation[Any, P, Any] | Action[Any, P, Any], /, *args: P.args, **kwargs: P.kwargs
+        self,
+        delay: float | timedelta,
+        ref: Mutation[Any, P, Any] | Action[Any, P, Any],
+        /,
+        *args: P.args,
+        **kwargs: P.kwargs,
     ) -> Coroutine[Any, Any, Id[Any]]: ...
     @overload
     def run_after(
@@ -42,7 +47,12 @@ class Scheduler:
 
     @overload
     def run_at(
-        self, time: float | datetime, ref: Mutation[Any, P, Any] | Action[Any, P, Any], /, *args: P.args, **kwargs: P.kwargs
+        self,
+        time: float | datetime,
+        ref: Mutation[Any, P, Any] | Action[Any, P, Any],
+        /,
+        *args: P.args,
+        **kwargs: P.kwargs,
     ) -> Coroutine[Any, Any, Id[Any]]: ...
     @overload
     def run_at(

@@ -94,9 +94,7 @@ class AppLoader:
         if self.private:
             prefix = self.package + "."
             return [name for name in sys.modules if name == self.package or name.startswith(prefix)]
-        return [
-            name for name in sys.modules if name.partition(".")[0] in self._names or name in self._extra
-        ]
+        return [name for name in sys.modules if name.partition(".")[0] in self._names or name in self._extra]
 
     def _restore(self, before: dict[str, ModuleType]) -> None:
         for name in self._loaded():
@@ -165,7 +163,9 @@ class AppLoader:
         files: dict[str, Path] = {}
         for path, name, file in sorted(_walk(directory, ("functions",))):
             if path in files:
-                raise SchemaError(f"{files[path]} and {file} are both the module {path!r} on the wire. Rename one of them.")
+                raise SchemaError(
+                    f"{files[path]} and {file} are both the module {path!r} on the wire. Rename one of them."
+                )
             files[path] = file
             found[path] = self._import(name)
         return found
@@ -316,9 +316,7 @@ def _walk(directory: Path, package: tuple[str, ...]) -> Iterator[tuple[str, str,
                 yield "/".join(map(camel, (*package[1:], entry.stem))), ".".join((*package, entry.stem)), entry
 
 
-def make_app(
-    schema: SchemaDefinition | None, modules: dict[str, ModuleType], *, root: Path | None = None
-) -> App:
+def make_app(schema: SchemaDefinition | None, modules: dict[str, ModuleType], *, root: Path | None = None) -> App:
     """Put an app together from imported modules, by module path: find the functions and read their signatures.
 
     Raises SchemaError, with all the problems of signatures at once.
@@ -378,5 +376,3 @@ def _collect(modules: dict[str, ModuleType]) -> dict[str, Function[Any, ..., Any
                 )
             found[path] = function
     return found
-
-

@@ -365,19 +365,23 @@ def _paginate(plan: Plan, options: PaginationOptions) -> PaginationResult[Any]:
     end_cursor = options.end_cursor if isinstance(options.end_cursor, str) else None
     if end_cursor is None and top:
         end_cursor = root.journal
-    page = Page([], True, sealer.seal(None, query), None, None) if found is None else read_page(
-        call.tx,
-        range_,
-        plan.convert,
-        sealer=sealer,
-        query=query,
-        reverse=bool(plan.reverse),
-        num_items=options.num_items,
-        cursor=options.cursor,
-        end_cursor=end_cursor,
-        maximum_rows_read=None if options.maximum_rows_read is UNSET else options.maximum_rows_read,
-        maximum_bytes_read=None if options.maximum_bytes_read is UNSET else options.maximum_bytes_read,
-        limits=root.host.limits,
+    page = (
+        Page([], True, sealer.seal(None, query), None, None)
+        if found is None
+        else read_page(
+            call.tx,
+            range_,
+            plan.convert,
+            sealer=sealer,
+            query=query,
+            reverse=bool(plan.reverse),
+            num_items=options.num_items,
+            cursor=options.cursor,
+            end_cursor=end_cursor,
+            maximum_rows_read=None if options.maximum_rows_read is UNSET else options.maximum_rows_read,
+            maximum_bytes_read=None if options.maximum_bytes_read is UNSET else options.maximum_bytes_read,
+            limits=root.host.limits,
+        )
     )
     if top:
         root.journal_out = page.end
@@ -429,4 +433,3 @@ class _Rows(Generic[T]):
             if kept:
                 return True, item
         return False, None
-

@@ -52,8 +52,7 @@ class RangeBuilder:
     def _next(self) -> RangeBuilder:
         if self._used:
             raise DatabaseError(
-                "IndexRangeBuilder has already been used! Chain your method calls like "
-                "`lambda q: q.eq(...).eq(...)`."
+                "IndexRangeBuilder has already been used! Chain your method calls like `lambda q: q.eq(...).eq(...)`."
             )
         self._used = True
         other = RangeBuilder(self._plan)

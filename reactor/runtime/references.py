@@ -67,9 +67,8 @@ def parse_path(text: str) -> str:
     if not colon:
         name = "default"
     parts = module.split("/")
-    if (
-        not _FUNCTION_NAME.fullmatch(name)
-        or not all(_MODULE_PART.fullmatch(part) and any(c.isalnum() for c in part) for part in parts)
+    if not _FUNCTION_NAME.fullmatch(name) or not all(
+        _MODULE_PART.fullmatch(part) and any(c.isalnum() for c in part) for part in parts
     ):
         raise FunctionError(
             f"{text} is not a valid path to a Convex function. Paths are like `messages:list` or `folder/messages:list`.",
@@ -92,5 +91,5 @@ def reference_path(reference: Any) -> str:
     if isinstance(reference, FunctionProxy):
         return parse_path(str(reference))
     raise FunctionError(
-        f"A function is named by the decorated function itself or by its path, as in \"messages:list\"; got {reference!r}."
+        f'A function is named by the decorated function itself or by its path, as in "messages:list"; got {reference!r}.'
     )

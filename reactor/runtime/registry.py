@@ -173,9 +173,7 @@ def _check_handler(handler: Any, kind: str) -> None:
 _Options = Mapping[str, Any]
 
 
-def _declare(
-    cls: Callable[..., Any], is_internal: bool, handler: Any, options: dict[str, Any]
-) -> Any:
+def _declare(cls: Callable[..., Any], is_internal: bool, handler: Any, options: dict[str, Any]) -> Any:
     if handler is not None:
         return cls(handler, is_internal=is_internal)
     return lambda handler: cls(handler, is_internal=is_internal, **options)
@@ -196,9 +194,7 @@ def query(handler: Any = _NO_HANDLER, /, **options: Any) -> Any:
 
 
 @overload
-def internal_query(
-    handler: Callable[Concatenate[QueryCtx, P], Coroutine[Any, Any, R]], /
-) -> Query[QueryCtx, P, R]: ...
+def internal_query(handler: Callable[Concatenate[QueryCtx, P], Coroutine[Any, Any, R]], /) -> Query[QueryCtx, P, R]: ...
 @overload
 def internal_query(
     *, name: str | None = None, args: Any = None, returns: Any = None

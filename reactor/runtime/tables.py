@@ -92,7 +92,9 @@ class TableBinding:
         if self.definition is None:
             return False
         found = list(_at(self.definition.validator, path.split(".")))
-        return any(isinstance(v, Int64Value) for v in found) and not any(isinstance(v, Float64 | AnyValue) for v in found)
+        return any(isinstance(v, Int64Value) for v in found) and not any(
+            isinstance(v, Float64 | AnyValue) for v in found
+        )
 
     def plan(self, index: IndexInfo) -> IndexPlan:
         """The plan of one of its indexes."""
@@ -169,7 +171,9 @@ class IndexPlan:
 
     def out_of_order(self, used: list[str]) -> DatabaseError:
         wrong = next((name for at, name in enumerate(self.fields) if name not in used), "?")
-        first = next((name for name in used if self.fields.index(name) > self.fields.index(wrong)), used[0] if used else "?")
+        first = next(
+            (name for name in used if self.fields.index(name) > self.fields.index(wrong)), used[0] if used else "?"
+        )
         return DatabaseError(
             f"Tried to query index {self.title} but the query didn't use the index fields in order.\n"
             f"Index fields: {_listed(self.fields)}\nQuery fields: {_listed(used)}\n"
@@ -181,7 +185,7 @@ class IndexPlan:
 
 def already_defined(kind: str, field: str, operator: str, value: Any) -> DatabaseError:
     return DatabaseError(
-        f"Already defined {kind} bound in index range. Can't add \"{field}\" {operator} {value!r}.",
+        f'Already defined {kind} bound in index range. Can\'t add "{field}" {operator} {value!r}.',
         code="AlreadyDefinedBound",
     )
 

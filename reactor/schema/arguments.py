@@ -81,9 +81,7 @@ class ArgumentsCodec:
             kwargs = self._bind(args, kwargs)
         return self._encode({self._wire_name(name): item for name, item in kwargs.items()}, None, check=False)
 
-    def encode_mapping(
-        self, mapping: Mapping[str, Any], resolve: Resolver | None, *, check: bool = True
-    ) -> bytes:
+    def encode_mapping(self, mapping: Mapping[str, Any], resolve: Resolver | None, *, check: bool = True) -> bytes:
         """A mapping keyed by wire names or by parameter names → the wire object. Raises InvalidArguments."""
         if not isinstance(mapping, Mapping):
             raise InvalidArguments(

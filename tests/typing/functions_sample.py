@@ -192,7 +192,9 @@ async def wrong_context(ctx: MutationCtx) -> None:
     pass
 
 
-def timed(handler: Callable[[QueryCtx, int], Coroutine[Any, Any, T]]) -> Callable[[QueryCtx, int], Coroutine[Any, Any, T]]:
+def timed(
+    handler: Callable[[QueryCtx, int], Coroutine[Any, Any, T]],
+) -> Callable[[QueryCtx, int], Coroutine[Any, Any, T]]:
     async def wrapper(ctx: QueryCtx, number: int) -> T:
         return await handler(ctx, number)
 

@@ -37,7 +37,9 @@ def test_the_sample_is_an_app_that_loads(tmp_path: Path) -> None:
     loader = AppLoader(tmp_path)
     functions = loader.load().functions
     loader.close()
-    assert [path for path in functions if path in ("tasks:listTasks", "tasks:addTask", "tasks:act", "tasks:wrapped")] == [
+    assert [
+        path for path in functions if path in ("tasks:listTasks", "tasks:addTask", "tasks:act", "tasks:wrapped")
+    ] == [
         "tasks:listTasks",
         "tasks:addTask",
         "tasks:act",

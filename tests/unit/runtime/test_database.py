@@ -109,7 +109,9 @@ async def test_get_with_a_table_gives_none_for_an_id_of_another_table(app: Harne
 async def test_get_refuses_what_is_no_id_and_says_so(app: Harness) -> None:
     with pytest.raises(DatabaseError, match=r"expected string but got 'int': 5"):
         await look(app, "return await ctx.db.get(given)", 5)
-    with pytest.raises(DatabaseError, match=r"Invalid argument `id` for `db.get`: Unable to decode ID: Invalid ID length 3"):
+    with pytest.raises(
+        DatabaseError, match=r"Invalid argument `id` for `db.get`: Unable to decode ID: Invalid ID length 3"
+    ):
         await look(app, 'return await ctx.db.get("abc")')
 
 
@@ -208,7 +210,9 @@ async def test_replace_keeps_id_and_creation_time_and_drops_what_is_not_given(ap
 async def test_replace_takes_a_changed_copy_of_the_document(app: Harness) -> None:
     ann = await user(app, nick="annie")
     await run(
-        app, "import msgspec\nu = await ctx.db.get(given)\nawait ctx.db.replace(u, msgspec.structs.replace(u, age=7))", ann
+        app,
+        "import msgspec\nu = await ctx.db.get(given)\nawait ctx.db.replace(u, msgspec.structs.replace(u, age=7))",
+        ann,
     )
     (document,) = await app.documents("users")
     assert (document["age"], document["nickName"]) == (7, "annie")
@@ -290,9 +294,7 @@ async def test_creation_times_rise_within_one_mutation_in_insert_order(app: Harn
 async def test_deleting_behind_the_iteration_is_safe(app: Harness) -> None:
     for n in range(40):
         await user(app, f"u{n:02}")
-    gone = await run(
-        app, "n = 0\nasync for u in ctx.db.query(User):\n    await ctx.db.delete(u)\n    n += 1\nreturn n"
-    )
+    gone = await run(app, "n = 0\nasync for u in ctx.db.query(User):\n    await ctx.db.delete(u)\n    n += 1\nreturn n")
     assert gone == 40
     assert await app.documents("users") == []
 

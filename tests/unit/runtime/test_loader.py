@@ -34,7 +34,9 @@ def load(tmp_path: Path) -> Iterator[Any]:
 
 
 def a_query(name: str = "f", result: str = "1") -> str:
-    return f"from reactor import QueryCtx, query\n@query\nasync def {name}(ctx: QueryCtx) -> int:\n    return {result}\n"
+    return (
+        f"from reactor import QueryCtx, query\n@query\nasync def {name}(ctx: QueryCtx) -> int:\n    return {result}\n"
+    )
 
 
 def test_paths_are_camel_cased_modules_and_names(load: Any) -> None:
@@ -86,16 +88,34 @@ def test_schema_and_functions_are_both_optional(load: Any) -> None:
         ({"functions/f.py": HEAD + "@query\nasync def f(ctx, a: 'Missing'): pass\n"}, "functions/f.py:2", "Missing"),
         ({"functions/f.py": HEAD + "x = 1 / 0\n"}, "functions/f.py:2", "ZeroDivisionError: division by zero"),
         ({"functions/f.py": HEAD + "def broken(:\n"}, "functions/f.py:2", "SyntaxError"),
-        ({"functions/f.py": "import nowhere_to_be_found\n"}, "functions/f.py:1", "No module named 'nowhere_to_be_found'"),
+        (
+            {"functions/f.py": "import nowhere_to_be_found\n"},
+            "functions/f.py:1",
+            "No module named 'nowhere_to_be_found'",
+        ),
         ({"functions/f.py": "from functions import nowhere\n"}, "functions/f.py:1", "nowhere"),
-        ({"functions/f.py": "from schema import nothing\n", "schema.py": HEAD + "schema = define_schema()\n"},
-         "functions/f.py:1", "nothing"),
-        ({"schema.py": HEAD + "class T(Document):\n    a: set[int]\nschema = define_schema(t=define_table(T))\n"},
-         "schema.py:4", "list"),
+        (
+            {"functions/f.py": "from schema import nothing\n", "schema.py": HEAD + "schema = define_schema()\n"},
+            "functions/f.py:1",
+            "nothing",
+        ),
+        (
+            {"schema.py": HEAD + "class T(Document):\n    a: set[int]\nschema = define_schema(t=define_table(T))\n"},
+            "schema.py:4",
+            "list",
+        ),
         ({"schema.py": "x = 1\n"}, "schema.py", "must define `schema = define_schema"),
         ({"functions/f.py": a_query("do_it") + a_query("doIt")}, "functions/f.py:6", "are both 'f:doIt' on the wire"),
-        ({"functions/do_it.py": a_query(), "functions/doIt.py": a_query()}, "functions/do_it.py", "are both the module 'doIt'"),
-        ({"functions/f.py": HEAD + "@query\n@mutation\nasync def f(ctx): pass\n"}, "functions/f.py:2", "decorated twice"),
+        (
+            {"functions/do_it.py": a_query(), "functions/doIt.py": a_query()},
+            "functions/do_it.py",
+            "are both the module 'doIt'",
+        ),
+        (
+            {"functions/f.py": HEAD + "@query\n@mutation\nasync def f(ctx): pass\n"},
+            "functions/f.py:2",
+            "decorated twice",
+        ),
     ],
 )
 def test_what_can_not_work_is_an_import_error_that_names_file_and_line(
@@ -124,7 +144,8 @@ def test_all_bad_signatures_are_told_at_once(load: Any) -> None:
 def test_two_apps_in_one_process_have_modules_of_their_own(load: Any) -> None:
     def files(name: str) -> dict[str, str]:
         return {
-            "schema.py": HEAD + f"class {name}(Document):\n    x: int\nschema = define_schema(t=define_table({name}))\n",
+            "schema.py": HEAD
+            + f"class {name}(Document):\n    x: int\nschema = define_schema(t=define_table({name}))\n",
             "helpers.py": f"NAME = '{name}'\n",
             "functions/a.py": "import helpers\nfrom functions import b\nimport functions.b as again\nimport functions.c.d\n"
             + a_query()
@@ -162,7 +183,12 @@ def test_a_reload_sees_edits_at_once_and_gives_a_new_generation(load: Any, tmp_p
 
 
 def test_a_failed_reload_puts_the_old_modules_back(load: Any, tmp_path: Path) -> None:
-    loader: AppLoader = load({"functions/f.py": a_query(), "functions/g.py": "VALUE = 1\ndef late():\n    from functions import f\n    return f\n"})
+    loader: AppLoader = load(
+        {
+            "functions/f.py": a_query(),
+            "functions/g.py": "VALUE = 1\ndef late():\n    from functions import f\n    return f\n",
+        }
+    )
     app = loader.load()
     before = {name: module for name, module in sys.modules.items() if name.startswith(loader.package)}
     write_files(tmp_path / "app", {"functions/g.py": "VALUE = 2\nraise RuntimeError('broken edit')\n"})
@@ -209,7 +235,9 @@ print("fine")
 
 
 def test_importing_the_package_loads_next_to_nothing() -> None:
-    program = "import sys, reactor; print(sum(name.startswith('reactor') for name in sys.modules), 'msgspec' in sys.modules)"
+    program = (
+        "import sys, reactor; print(sum(name.startswith('reactor') for name in sys.modules), 'msgspec' in sys.modules)"
+    )
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
     assert done.stdout == "1 False\n"
 
@@ -227,7 +255,12 @@ def test_every_public_name_is_there() -> None:
 def test_resolving_hides_internal_functions_and_checks_kinds(load: Any) -> None:
     """server-semantics 23, 24; client-protocol 17"""
     text = HEAD + "@query\nasync def list_(ctx): pass\n@internal_mutation\nasync def hidden(ctx): pass\n"
-    app: App = load({"functions/messages.py": text, "functions/greet.py": "from reactor import *\n@query\nasync def default(ctx): pass\n"}).load()
+    app: App = load(
+        {
+            "functions/messages.py": text,
+            "functions/greet.py": "from reactor import *\n@query\nasync def default(ctx): pass\n",
+        }
+    ).load()
     for path in ("messages:list", "messages.js:list"):
         assert app.resolve(path, kind="query").path == "messages:list"
     for path in ("greet", "greet:default", "greet.js", "greet.js:default"):
@@ -238,9 +271,13 @@ def test_resolving_hides_internal_functions_and_checks_kinds(load: Any) -> None:
                 app.resolve(path)
             assert str(caught.value) == f"Could not find public function for '{path}'."
         assert app.resolve("messages:hidden", admin=True).is_internal
-    with pytest.raises(FunctionNotFound, match=r"Could not find function for 'messages'\. Did you forget to run `npx convex dev`\?"):
+    with pytest.raises(
+        FunctionNotFound, match=r"Could not find function for 'messages'\. Did you forget to run `npx convex dev`\?"
+    ):
         app.resolve("messages:default", admin=True)
-    with pytest.raises(FunctionError, match=r"^Trying to execute messages.js:list as Mutation, but it is defined as Query\.$"):
+    with pytest.raises(
+        FunctionError, match=r"^Trying to execute messages.js:list as Mutation, but it is defined as Query\.$"
+    ):
         app.resolve("messages:list", kind="mutation")
     for path in ("a b:c", "a:b:c", "", ":f", "a/:f", "a:1f", "x" * 65 + ":f"):
         with pytest.raises(FunctionError) as bad:

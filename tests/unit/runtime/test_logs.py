@@ -152,5 +152,3 @@ def test_lines_that_were_taken_over_keep_their_level() -> None:
     lines = LogLines(Limits())
     lines.extend(("[WARN] 'a] b'", "[LOG] 3"))
     assert lines.finish() == ("[WARN] 'a] b'", "[LOG] 3")
-
-

@@ -224,7 +224,9 @@ async def test_kinds_are_kept_apart(app: Harness) -> None:
         await app.query("things:callMutation")
     with pytest.raises(FunctionError, match="can't run actions"):
         await app.mutation("things:callAction")
-    with pytest.raises(FunctionError, match=r"Trying to execute things.js:names as Mutation, but it is defined as Query."):
+    with pytest.raises(
+        FunctionError, match=r"Trying to execute things.js:names as Mutation, but it is defined as Query."
+    ):
         await app.mutation("things:call", path="things:names", args={})
 
 

@@ -125,7 +125,9 @@ async def test_take_wants_a_non_negative_integer(app: Harness, count: str) -> No
 
 
 async def test_unique_names_the_table_and_two_ids_when_there_are_several(app: Harness) -> None:
-    with pytest.raises(DatabaseError, match=r"unique\(\) query returned more than one result from table tasks:\n \[\w+, \w+, ...\]"):
+    with pytest.raises(
+        DatabaseError, match=r"unique\(\) query returned more than one result from table tasks:\n \[\w+, \w+, ...\]"
+    ):
         await look(app, "return await ctx.db.query(Task).unique()")
 
 
@@ -201,8 +203,6 @@ async def test_there_are_at_most_256_operators(app: Harness) -> None:
         await look(app, "q = ctx.db.query(Task)\nfor _ in range(257):\n    q = q.filter(lambda t: True)")
 
 
-
-
 async def touched(app: Harness, code: str, change: str) -> bool:
     """Whether the query `code` depends on what the mutation `change` writes."""
     ran = await app.query("db:look", code=code)
@@ -216,7 +216,7 @@ async def touched(app: Harness, code: str, change: str) -> bool:
 
 
 ADD = (
-    'ann = (await ctx.db.query(User).first()).id\n'
+    "ann = (await ctx.db.query(User).first()).id\n"
     'await ctx.db.insert(Task(user_id=ann, title="new", rank={}, maybe=None))'
 )
 
@@ -233,12 +233,14 @@ ADD = (
         ('ctx.db.query(Task).with_index("by_rank", rank=2).collect()', 3.0, False),
         ('ctx.db.query(Task).with_index("by_rank", lambda q: q.gt("rank", 1).lt("rank", 3)).collect()', 1.0, False),
         ('ctx.db.query(Task).with_index("by_rank", lambda q: q.gt("rank", 1).lt("rank", 3)).collect()', 2.5, True),
-        ('ctx.db.query(Task).filter(lambda t: False).collect()', 1.0, True),
+        ("ctx.db.query(Task).filter(lambda t: False).collect()", 1.0, True),
         ('ctx.db.query(Task).with_index("by_rank", rank=2).count()', 2.0, True),
         ('ctx.db.query(Task).with_index("by_rank", rank=2).count()', 9.0, False),
     ],
 )
-async def test_a_query_depends_on_exactly_the_range_it_read(app: Harness, query: str, rank: float, expected: bool) -> None:
+async def test_a_query_depends_on_exactly_the_range_it_read(
+    app: Harness, query: str, rank: float, expected: bool
+) -> None:
     """server-semantics 32"""
     assert await touched(app, f"await {query}", ADD.format(rank)) is expected
 
