@@ -134,6 +134,7 @@ class Reactor:
                 environment=_Environment(self),
                 poison=poison,
                 cursor_key=await _kept_secret(database, "cursor_key"),
+                dev=settings.dev,
             )
             self.backend = LiveBackend(database, self.host, dev=settings.dev)
             undo.push_async_callback(self.backend.close)

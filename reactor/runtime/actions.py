@@ -14,14 +14,15 @@ from reactor.auth.identity import Caller, UserIdentity
 from reactor.clock import new_seed
 from reactor.errors import FunctionError, LimitExceeded
 from reactor.runtime.app import App, wrong_kind
-from reactor.runtime.contexts import encode_call
 from reactor.runtime.environment import ContextEnvironment
 from reactor.runtime.execute import Execution, attach, decode_arguments, encode_result, execution_of
 from reactor.runtime.host import DEFAULT_HOST, Host, Runner
-from reactor.runtime.later import Scheduler, Storage, not_yet
+from reactor.runtime.later import Storage, not_yet
 from reactor.runtime.logs import CURRENT, ContextLog, LogLines, capture_output
+from reactor.runtime.nested import encode_call
 from reactor.runtime.references import FunctionProxy
 from reactor.runtime.registry import Action, Mutation, Query, RegisteredFunction
+from reactor.runtime.scheduling import ActionScheduler, Scheduler
 
 __all__ = ["ActionCtx", "execute_action"]
 
@@ -66,6 +67,14 @@ class _Running:
         self.is_transactional = False
         self.rng: random.Random | None = None
         self.alive = True
+
+    def check_alive(self) -> None:
+        """Raise FunctionError once the action has ended."""
+        if not self.alive:
+            raise FunctionError(
+                f"ctx was used after {self.fn.path} had ended. A ctx lives as long as the call it was made for; await "
+                "everything before returning."
+            )
 
 
 class ActionCtx:
@@ -115,7 +124,7 @@ class ActionCtx:
     @property
     def scheduler(self) -> Scheduler:
         """Run functions later."""
-        return Scheduler()
+        return ActionScheduler(self._running)
 
     @property
     def storage(self) -> Storage:
@@ -168,11 +177,7 @@ class ActionCtx:
 
     async def _run(self, kind: str, ref: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         running = self._running
-        if not running.alive:
-            raise FunctionError(
-                f"ctx was used after {running.fn.path} had ended. A ctx lives as long as the call it was made for; await "
-                "everything before returning."
-            )
+        running.check_alive()
         target = running.app.resolve_reference(ref)
         if target.kind != kind:
             raise wrong_kind(target, kind)

@@ -12,13 +12,13 @@ import itertools
 import logging
 import time
 from collections.abc import Callable
-from typing import Any
+from typing import Any, TypeVar
 
 from reactor.auth.identity import Caller
 from reactor.engine.commit_record import CommitRecord
 from reactor.engine.database import Database
 from reactor.engine.deploy import Progress, WantedIndex, WantedTable, deploy
-from reactor.engine.transaction import Transaction
+from reactor.engine.transaction import Transaction, WriteTransaction
 from reactor.errors import DatabaseError, FunctionNotFound, LimitExceeded, ReactorError, StoreError
 from reactor.runtime.actions import execute_action
 from reactor.runtime.app import App
@@ -39,6 +39,8 @@ from reactor.store.protocol import SnapshotEnded
 __all__ = ["LiveBackend"]
 
 logger = logging.getLogger("reactor.functions")
+
+T = TypeVar("T")
 
 
 class LiveBackend:
@@ -128,7 +130,7 @@ class LiveBackend:
             except SnapshotEnded:
                 pass  # the store needed its space back: see whether the newest data will do
         if ts > self._database.processed_ts:
-            return self._failure(_out_of_retention(ts, "has not been reached yet"))
+            return self.failure(_out_of_retention(ts, "has not been reached yet"))
 
         def read(tx: Transaction) -> tuple[int, QueryRun]:
             return tx.ts, self._run_query(call, tx)
@@ -138,7 +140,7 @@ class LiveBackend:
             await self._database.wait_processed(read_ts)
             if self._database.ring.first_touch(run.read_set, ts, read_ts) is None:
                 return _stamped(run.outcome, ts)
-        return self._failure(_out_of_retention(ts, "is no longer kept, and the data has changed since"))
+        return self.failure(_out_of_retention(ts, "is no longer kept, and the data has changed since"))
 
     def _run_query(self, call: QueryCall, tx: Transaction) -> QueryRun:
         """On a store thread. Never raises: what goes wrong is the outcome."""
@@ -154,14 +156,14 @@ class LiveBackend:
             outcome: Outcome = Success(
                 execution.value, execution.log_lines if self.dev else (), tx.ts, execution.journal
             )
-            self._log(fn, execution)
+            self.log(fn, execution)
         except BaseException as error:
             execution = execution_of(error)
-            outcome = self._failure(error, call.path)
+            outcome = self.failure(error, call.path)
         try:
             read_set = tx.read_set()
         except LimitExceeded as error:
-            outcome, read_set = self._failure(error, call.path), tx.coarse_read_set()
+            outcome, read_set = self.failure(error, call.path), tx.coarse_read_set()
         return QueryRun(
             outcome, read_set, execution.observed_identity, execution.observed_time, time.monotonic() - began
         )
@@ -182,15 +184,15 @@ class LiveBackend:
         try:
             fn = app.resolve(path, admin=caller.is_admin, kind="mutation")
         except ReactorError as error:
-            asyncio.get_running_loop().call_soon(done, self._failure(error, path, request_id))
+            asyncio.get_running_loop().call_soon(done, self.failure(error, path, request_id))
             return
         request_id = request_id or new_request_id()
 
         def finished(result: Execution | BaseException, ts: int) -> None:
             if isinstance(result, BaseException):
-                done(self._failure(result, path, request_id))
+                done(self.failure(result, path, request_id))
             else:
-                self._log(fn, result)
+                self.log(fn, result)
                 done(Success(result.value, result.log_lines if self.dev else (), ts))
 
         self._submit(app, fn, args, caller, finished, session, request_id)
@@ -218,8 +220,8 @@ class LiveBackend:
             async with self._action_slots:
                 execution = await execute_action(app, fn, args, self, caller, host=self.host, request_id=request_id)
         except Exception as error:
-            return self._failure(error, path, request_id)
-        self._log(fn, execution)
+            return self.failure(error, path, request_id)
+        self.log(fn, execution)
         return Success(execution.value, execution.log_lines if self.dev else ())
 
     async def call(self, path: str, args: bytes, caller: Caller, *, request_id: str | None = None) -> Outcome:
@@ -229,9 +231,9 @@ class LiveBackend:
             # This door speaks of functions, not of public ones. Source: client-protocol 2.1.
             name = path.replace(".js:", ":").removesuffix(".js").removesuffix(":default")
             text = f"Could not find function for {name!r}. Did you forget to run `npx convex dev`?"
-            return self._failure(FunctionNotFound(text, code=error.code), path, request_id)
+            return self.failure(FunctionNotFound(text, code=error.code), path, request_id)
         except ReactorError as error:
-            return self._failure(error, path, request_id)
+            return self.failure(error, path, request_id)
         if fn.kind == "query":
             return await self.query(path, args, caller)
         if fn.kind == "action":
@@ -270,9 +272,13 @@ class LiveBackend:
             execution = await finished
         return NestedResult(execution.value, execution.log_lines)
 
+    async def write(self, change: Callable[[WriteTransaction], T]) -> T:
+        return await self._database.write(change)
+
     # What people see
 
-    def _failure(self, error: BaseException, path: str = "", request_id: str | None = None) -> Failure:
+    def failure(self, error: BaseException, path: str = "", request_id: str | None = None) -> Failure:
+        """What a caller is told of an error; the operator finds the whole of it in the log."""
         request_id = request_id or new_request_id()
         if not isinstance(error, ReactorError) or isinstance(error, StoreError):
             logger.error("[%s] %s failed", request_id, path, exc_info=error)
@@ -280,7 +286,8 @@ class LiveBackend:
             logger.info("%s: %s", path, line)
         return failure_of(error, request_id=request_id, redact=not self.dev, root=self.app.root)
 
-    def _log(self, fn: RegisteredFunction, execution: Execution) -> None:
+    def log(self, fn: RegisteredFunction, execution: Execution) -> None:
+        """Show the operator what a function printed."""
         for line in execution.log_lines:
             logger.info("%s: %s", fn.path, line)
 

@@ -1,4 +1,4 @@
-"""The `ctx` of queries and mutations, and how one function calls another inside a transaction."""
+"""The `ctx` of queries and mutations."""
 
 from __future__ import annotations
 
@@ -7,17 +7,16 @@ from collections.abc import Coroutine, Mapping
 from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar, overload
 
 from reactor.auth.identity import UserIdentity
-from reactor.errors import FunctionError, InvalidArguments, InvalidResult, InvalidValue
-from reactor.runtime.app import wrong_kind
-from reactor.runtime.call import MAX_NESTED, Call, Operation
+from reactor.runtime.call import Call, Operation
 from reactor.runtime.database import DatabaseReader, DatabaseWriter
-from reactor.runtime.driver import drive
 from reactor.runtime.environment import ContextEnvironment
-from reactor.runtime.later import Scheduler, Storage
+from reactor.runtime.later import Storage
 from reactor.runtime.logs import ContextLog
 from reactor.runtime.metrics import Metrics
+from reactor.runtime.nested import run_nested
 from reactor.runtime.references import FunctionProxy
-from reactor.runtime.registry import Function, Mutation, Query, RegisteredFunction
+from reactor.runtime.registry import Mutation, Query
+from reactor.runtime.scheduling import MutationScheduler, Scheduler
 
 __all__ = [
     "Auth",
@@ -142,7 +141,7 @@ class QueryCtx:
     ) -> Coroutine[Any, Any, Any]: ...
     def run_query(self, ref: Any, /, *args: Any, **kwargs: Any) -> Any:
         """Run another query in this transaction, with its arguments and result validated."""
-        return Operation(self._call, "ctx.run_query", _run_nested, (self._call, "query", ref, args, kwargs, None))
+        return Operation(self._call, "ctx.run_query", run_nested, (self._call, "query", QueryCtx, ref, args, kwargs, None))
 
 
 class LimitedQueryCtx:
@@ -163,7 +162,7 @@ class LimitedQueryCtx:
     def run_query(self, ref: Any, /, *args: Any, **kwargs: Any) -> Any:
         """Like `ctx.run_query`, within the limits."""
         return Operation(
-            self._call, "ctx.run_query", _run_nested, (self._call, "query", ref, args, kwargs, self._budget)
+            self._call, "ctx.run_query", run_nested, (self._call, "query", QueryCtx, ref, args, kwargs, self._budget)
         )
 
 
@@ -181,7 +180,7 @@ class LimitedMutationCtx(LimitedQueryCtx):
     def run_mutation(self, ref: Any, /, *args: Any, **kwargs: Any) -> Any:
         """Like `ctx.run_mutation`, within the limits. Passing one is LimitExceeded, and the sub-transaction is undone."""
         return Operation(
-            self._call, "ctx.run_mutation", _run_nested, (self._call, "mutation", ref, args, kwargs, self._budget)
+            self._call, "ctx.run_mutation", run_nested, (self._call, "mutation", MutationCtx, ref, args, kwargs, self._budget)
         )
 
 
@@ -204,7 +203,7 @@ class MutationCtx(QueryCtx):
     @property
     def scheduler(self) -> Scheduler:
         """Run functions later, if this mutation commits."""
-        return Scheduler()
+        return MutationScheduler(self._call)
 
     def with_limits(
         self,
@@ -241,129 +240,8 @@ class MutationCtx(QueryCtx):
     ) -> Coroutine[Any, Any, Any]: ...
     def run_mutation(self, ref: Any, /, *args: Any, **kwargs: Any) -> Any:
         """Run another mutation as a sub-transaction: if it raises, its writes are undone and this one may go on."""
-        return Operation(self._call, "ctx.run_mutation", _run_nested, (self._call, "mutation", ref, args, kwargs, None))
+        return Operation(self._call, "ctx.run_mutation", run_nested, (self._call, "mutation", MutationCtx, ref, args, kwargs, None))
 
 
 def _given(**budget: int | None) -> dict[str, int]:
     return {name: amount for name, amount in budget.items() if amount is not None}
-
-
-def _run_nested(
-    call: Call, kind: str, ref: Any, args: tuple[Any, ...], kwargs: dict[str, Any], budget: dict[str, int] | None
-) -> Any:
-    """Run a function inside the transaction of `call`; in our turn."""
-    root = call.root
-    target = root.app.resolve_reference(ref)
-    if target.kind != kind:
-        if root.path and target.kind == "mutation" and kind == "query":
-            raise FunctionError(
-                f"Cannot call a Mutation function from a Query function: {target.path} is a mutation; call it with "
-                "`ctx.run_mutation`, from a mutation or an action.",
-                code="InvalidFunctionCall",
-            )
-        if target.kind == "action":
-            raise FunctionError(
-                f"{target.path} is an action; queries and mutations can't run actions. Schedule it with "
-                "`ctx.scheduler.run_after(0, …)`, or call it from an action.",
-                code="InvalidFunctionCall",
-            )
-        raise wrong_kind(target, kind)
-    if call.depth >= root.host.limits.nested_calls:
-        raise FunctionError(MAX_NESTED, code="CallDepthLimitExceeded")
-    resolve = root.tx.catalogue.table_name
-    raw = encode_call(target, ref, args, kwargs, resolve)
-    usage = root.tx.usage
-    caps = usage.caps if budget is None else usage.narrow(budget)
-    nested = Call(root, target, call.depth + 1)
-    # The parent can't use its ctx meanwhile.
-    thread, call.thread = call.thread, 0
-    writes = kind == "mutation"
-    if writes:
-        root.tx.savepoint()  # type: ignore[attr-defined]
-    try:
-        ctx = MutationCtx(nested) if writes else QueryCtx(nested)
-        try:
-            result = drive(root, target.handler(ctx, **_decode(target, raw, resolve)))
-            value = _encode(target, result, resolve)
-            check_finished(nested)
-        finally:
-            nested.thread = 0
-        answer = target.returns.read(value)
-        if writes:
-            root.tx.release()  # type: ignore[attr-defined]
-        return answer
-    except BaseException:
-        if writes:
-            root.tx.rollback_to()  # type: ignore[attr-defined]
-        raise
-    finally:
-        call.thread = thread
-        usage.caps = caps
-
-
-def encode_call(
-    target: RegisteredFunction, ref: Any, args: tuple[Any, ...], kwargs: Mapping[str, Any], resolve: Any
-) -> bytes:
-    """The arguments of a call by reference, as bytes. Raises InvalidArguments."""
-    try:
-        if isinstance(ref, Function):
-            return target.arguments.encode(args, kwargs, resolve)
-        mapping: Mapping[str, Any] = kwargs
-        if args and args[0] is not None:
-            mapping = args[0]
-            if kwargs or len(args) > 1:
-                raise InvalidArguments("The arguments are one mapping or keywords, not both.")
-        return target.arguments.encode_mapping(mapping, resolve)
-    except InvalidValue as error:
-        raise invalid_arguments(error) from None
-
-
-def _decode(target: RegisteredFunction, raw: bytes, resolve: Any) -> dict[str, Any]:
-    try:
-        return target.arguments.decode(raw, resolve)
-    except InvalidValue as error:
-        raise invalid_arguments(error) from None
-
-
-def _encode(target: RegisteredFunction, result: Any, resolve: Any) -> bytes:
-    try:
-        return target.returns.encode(result, resolve)
-    except InvalidValue as error:
-        raise invalid_result(target, result, error) from None
-
-
-def check_finished(call: Call) -> None:
-    """Raise FunctionError when an operation of this call was never awaited."""
-    pending = call.root.pending
-    if pending:
-        left = [operation for operation in pending if operation.call is call]
-        if left:
-            for operation in left:
-                operation.close()
-            name = left[0].name
-            raise FunctionError(
-                f"{name}(…) was never awaited in {call.fn.path}, so it did not happen. Write `await {name}(…)`.",
-                code="NeverAwaited",
-            )
-
-
-def invalid_arguments(error: InvalidValue) -> InvalidArguments:
-    """The error as functions and clients see it."""
-    return _prefixed(InvalidArguments, "ArgumentValidationError", error)
-
-
-def invalid_result(fn: RegisteredFunction, result: Any, error: InvalidValue) -> InvalidResult:
-    from reactor.runtime.query_builder import OrderedQuery
-
-    if isinstance(result, OrderedQuery):
-        return InvalidResult(
-            "Return value is a Query. Results must be retrieved with `.collect()`, `.take(n)`, `.unique()`, or `.first()`."
-        )
-    return _prefixed(InvalidResult, "ReturnsValidationError", error)
-
-
-def _prefixed(kind: Any, prefix: str, error: InvalidValue) -> Any:
-    text = str(error)
-    if not text.startswith(prefix):
-        text = f"{prefix}: {text}"
-    return kind(text, path=error.path, expected=error.expected, got=error.got)

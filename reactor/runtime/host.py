@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 import secrets
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Protocol
+from typing import Protocol, TypeVar
 
 from reactor.auth.identity import Caller
 from reactor.clock import Clock, SystemClock
+from reactor.engine.transaction import WriteTransaction
 from reactor.limits import DEFAULT_LIMITS, Limits
 from reactor.runtime.app import App
 from reactor.runtime.poison import PoisonGuard
 from reactor.runtime.registry import RegisteredFunction
 
 __all__ = ["DEFAULT_HOST", "Host", "NestedResult", "Runner"]
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,6 +40,10 @@ class Runner(Protocol):
         """
         ...
 
+    async def write(self, change: Callable[[WriteTransaction], T]) -> T:
+        """Run a change of our own in a transaction of its own; it is durable when this returns."""
+        ...
+
     def table_name(self, number: int) -> str | None:
         """The name of a table by its number, as of now: what id validators need."""
         ...
@@ -47,6 +54,8 @@ class Host:
     """One per backend. `environment` is looked at whenever a variable is read."""
 
     limits: Limits = DEFAULT_LIMITS
+    dev: bool = False
+    """In development; functions are told more."""
     clock: Clock = field(default_factory=SystemClock)
     environment: Mapping[str, str] = field(default_factory=dict)
     cursor_key: bytes = field(default_factory=lambda: secrets.token_bytes(32))
