@@ -18,15 +18,7 @@ from reactor.runtime.references import FunctionProxy
 from reactor.runtime.registry import Mutation, Query
 from reactor.runtime.scheduling import MutationScheduler, Scheduler
 
-__all__ = [
-    "Auth",
-    "LimitedMutationCtx",
-    "LimitedQueryCtx",
-    "MutationCtx",
-    "QueryCtx",
-    "invalid_arguments",
-    "invalid_result",
-]
+__all__ = ["Auth", "LimitedMutationCtx", "LimitedQueryCtx", "MutationCtx", "QueryCtx"]
 
 P = ParamSpec("P")
 R = TypeVar("R")

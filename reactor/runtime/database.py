@@ -9,7 +9,8 @@ from typing_extensions import TypeForm
 
 from reactor.errors import DatabaseError, DocumentNotFound, InvalidDocument, InvalidValue
 from reactor.runtime.call import Call, Operation
-from reactor.runtime.query_builder import Plan, TableQuery
+from reactor.runtime.query_builder import TableQuery
+from reactor.runtime.query_plan import Plan
 from reactor.runtime.tables import TableBinding, bind_table, binding_of_name
 from reactor.schema.dumping import dump
 from reactor.schema.ids import Id

@@ -14,9 +14,10 @@ from reactor.engine.transaction import MissingTable, Transaction
 from reactor.errors import FunctionError, InvalidArguments, InvalidResult, InvalidValue, LimitExceeded
 from reactor.runtime.app import App
 from reactor.runtime.call import Call, Root, TimedOut
-from reactor.runtime.contexts import MutationCtx, QueryCtx, check_finished, invalid_arguments, invalid_result
+from reactor.runtime.contexts import MutationCtx, QueryCtx
 from reactor.runtime.driver import run_root
 from reactor.runtime.host import DEFAULT_HOST, Host
+from reactor.runtime.nested import check_finished, invalid_arguments, invalid_result
 from reactor.runtime.registry import RegisteredFunction
 
 __all__ = ["Execution", "execute_mutation", "execute_query", "execution_of"]

@@ -23,8 +23,8 @@ from reactor.auth.identity import ANONYMOUS, Caller
 from reactor.clock import ManualClock
 from reactor.config import load_settings
 from reactor.runtime.app import App
-from reactor.runtime.contexts import encode_call
 from reactor.runtime.loader import AppLoader
+from reactor.runtime.nested import encode_call
 from reactor.runtime.registry import Action, Mutation, Query, RegisteredFunction
 from reactor.runtime.registry import mutation as declare_mutation
 from reactor.runtime.waist import Failure, Outcome

@@ -1,0 +1,252 @@
+"""What a query has been told to read, and the operations that read it. They run in our turn (see `runtime.call`).
+
+Rows are pulled one by one, so `first` and `take` read (and depend on) no more than they return.
+"""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Generator, Sequence
+from threading import get_ident
+from typing import TYPE_CHECKING, Any, Final, Generic, TypeVar
+
+from reactor.engine.pagination import CursorSealer, Page, fingerprint, read_page
+from reactor.engine.ranges import IndexRange
+from reactor.engine.transaction import Scan
+from reactor.errors import DatabaseError
+from reactor.runtime.call import Call, perform
+from reactor.runtime.paging import PaginationOptions, PaginationResult
+from reactor.runtime.tables import TableBinding
+from reactor.store.catalogue import BY_CREATION_TIME, IndexInfo, TableInfo
+from reactor.values.types import UNSET
+
+if TYPE_CHECKING:
+    from reactor.runtime.app import App
+
+__all__ = ["Plan", "Rows", "collect", "count", "first", "paginate", "projection_reader", "unique"]
+
+T = TypeVar("T")
+
+_sealers: Final[dict[bytes, CursorSealer]] = {}
+
+
+class Plan:
+    """What a query has been told so far."""
+
+    # What a plain query never changes stands here, and costs it nothing.
+    range: IndexRange | None = None
+    reverse: bool | None = None
+    filters: Sequence[tuple[Callable[[Any], Any], bool]] = ()
+    """Predicates in order; True for those that see the projection instead of the document."""
+    project: Callable[[bytes], Any] | None = None
+    operators: tuple[str, ...] = ()
+
+    def __init__(self, call: Call, binding: TableBinding, table: TableInfo | None) -> None:
+        self.call = call
+        self.binding = binding
+        self.table = table
+
+    def whole_range(self) -> IndexRange | None:
+        """The range to read; None when there is no such table yet, so nothing to read."""
+        if self.range is not None:
+            return self.range
+        if self.table is None:
+            return None
+        return IndexRange(self.table.indexes[BY_CREATION_TIME], b"", None)
+
+    def scan(self) -> Scan | None:
+        range_ = self.whole_range()
+        if range_ is None:
+            return None
+        return self.call.tx.scan(range_, reverse=bool(self.reverse))
+
+    def convert(self, key: bytes, body: bytes) -> tuple[bool, Any]:
+        """(kept by the filters, item) of one row."""
+        if self.call.tx.writable and self.project is None:
+            # A following patch or delete of this row need not fetch it again.
+            self.call.tx.remember(key[key.rindex(b"\x10") + 1 : -1].decode(), body)  # type: ignore[attr-defined]
+        project = self.project
+        if not self.filters:
+            return True, self.binding.read(body) if project is None else project(body)
+        root = self.call.root
+        document = self.binding.read(body)
+        item = document if project is None else project(body)
+        for predicate, sees_item in self.filters:
+            root.to_user()
+            try:
+                kept = predicate(item if sees_item else document)
+            finally:
+                root.to_ours()
+            if not kept:
+                return False, item
+            if inspect.isawaitable(kept):
+                if inspect.iscoroutine(kept):
+                    kept.close()
+                raise DatabaseError("The predicate of `filter` must be a plain function: it can't be async.")
+        return True, item
+
+
+def projection_reader(app: App, binding: TableBinding, projection: Any) -> Callable[[bytes], Any]:
+    """A stored body → the projection. Raises DatabaseError for what is no Projection class."""
+    known = app.tables.get((binding.name, projection))
+    if known is not None:
+        return known.read
+    made = TableBinding(binding.name, None, app.types.projection_codec(binding.definition, projection).read)
+    app.tables[(binding.name, projection)] = made
+    return made.read
+
+
+def collect(plan: Plan, count: int | None) -> list[Any]:
+    scan = plan.scan()
+    items: list[Any] = []
+    if scan is None or count == 0:
+        return items
+    following = scan.next
+    if count is not None and not plan.filters:
+        scan.limit_chunk(count)
+    if plan.filters or plan.project is not None or plan.call.tx.writable:
+        convert = plan.convert
+        while (count is None or len(items) < count) and (row := following()) is not None:
+            kept, item = convert(row[0], row[1])
+            if kept:
+                items.append(item)
+        return items
+    read = plan.binding.read
+    if count is None:
+        while (row := following()) is not None:
+            items.append(read(row[1]))
+    else:
+        while len(items) < count and (row := following()) is not None:
+            items.append(read(row[1]))
+    return items
+
+
+def first(plan: Plan) -> Any:
+    scan = plan.scan()
+    if scan is None:
+        return None
+    if not plan.filters:
+        scan.limit_chunk(1)
+    while (row := scan.next()) is not None:
+        kept, item = plan.convert(row[0], row[1])
+        if kept:
+            return item
+    return None
+
+
+def unique(plan: Plan) -> Any:
+    scan = plan.scan()
+    if scan is None:
+        return None
+    if not plan.filters:
+        scan.limit_chunk(2)
+    found: list[tuple[bytes, Any]] = []
+    while len(found) < 2 and (row := scan.next()) is not None:
+        kept, item = plan.convert(row[0], row[1])
+        if kept:
+            found.append((row[0], item))
+    if len(found) < 2:
+        return found[0][1] if found else None
+    ids = ", ".join(key[key.rindex(b"\x10") + 1 : -1].decode() for key, _ in found)
+    raise DatabaseError(
+        f"unique() query returned more than one result from table {plan.binding.name}:\n [{ids}, ...]",
+        code="NotUnique",
+    )
+
+
+def count(plan: Plan) -> int:
+    if plan.filters:
+        return len(collect(plan, None))
+    range_ = plan.whole_range()
+    return 0 if range_ is None else plan.call.tx.count(range_)
+
+
+def paginate(plan: Plan, options: PaginationOptions) -> PaginationResult[Any]:
+    call = plan.call
+    root = call.root
+    if call.paginated:
+        raise DatabaseError(
+            "This query or mutation function ran multiple paginated queries. Only a single paginated query is supported "
+            "in each function.",
+            code="MultiplePaginatedDatabaseQueries",
+        )
+    call.paginated = True
+    sealer = _sealers.get(root.host.cursor_key)
+    if sealer is None:
+        sealer = _sealers[root.host.cursor_key] = CursorSealer(root.host.cursor_key)
+    # Without a table there is nothing to read, but the cursor has to stay good once there is one.
+    found = plan.whole_range()
+    range_ = found or IndexRange(IndexInfo(0, plan.binding.name, 0, BY_CREATION_TIME, ()), b"", None)
+    query = fingerprint(range_, reverse=bool(plan.reverse), operators=plan.operators)
+    top = call.depth == 0 and call.fn.kind == "query"
+    end_cursor = options.end_cursor if isinstance(options.end_cursor, str) else None
+    if end_cursor is None and top:
+        end_cursor = root.journal
+    page = (
+        Page([], True, sealer.seal(None, query), None, None)
+        if found is None
+        else read_page(
+            call.tx,
+            range_,
+            plan.convert,
+            sealer=sealer,
+            query=query,
+            reverse=bool(plan.reverse),
+            num_items=options.num_items,
+            cursor=options.cursor,
+            end_cursor=end_cursor,
+            maximum_rows_read=None if options.maximum_rows_read is UNSET else options.maximum_rows_read,
+            maximum_bytes_read=None if options.maximum_bytes_read is UNSET else options.maximum_bytes_read,
+            limits=root.host.limits,
+        )
+    )
+    if top:
+        root.journal_out = page.end
+    return PaginationResult(
+        page=page.items,
+        is_done=page.is_done,
+        continue_cursor=page.end,
+        split_cursor=page.split_cursor,
+        page_status=page.page_status,
+    )
+
+
+class Rows(Generic[T]):
+    """`async for` over a query: one row per step."""
+
+    __slots__ = ("_plan", "_scan", "_started")
+
+    def __init__(self, plan: Plan) -> None:
+        self._plan = plan
+        self._scan: Scan | None = None
+        self._started = False
+
+    def __aiter__(self) -> Rows[T]:
+        return self
+
+    def __anext__(self) -> Any:
+        return self
+
+    def __await__(self) -> Generator[Any, Any, T]:
+        call = self._plan.call
+        if call.thread != get_ident():
+            raise call.dead("ctx.db.query(…)")
+        found, item = perform(call.root, self._step, ())
+        if not found:
+            raise StopAsyncIteration
+        return item
+        yield
+
+    def _step(self) -> tuple[bool, Any]:
+        plan = self._plan
+        if not self._started:
+            self._started = True
+            self._scan = plan.scan()
+        scan = self._scan
+        if scan is None:
+            return False, None
+        while (row := scan.next()) is not None:
+            kept, item = plan.convert(row[0], row[1])
+            if kept:
+                return True, item
+        return False, None
