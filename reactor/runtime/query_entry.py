@@ -6,6 +6,7 @@ fingerprint of the outcome, so that equal results are recognized across re-runs,
 
 from __future__ import annotations
 
+import contextlib
 import re
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, NamedTuple
@@ -48,10 +49,8 @@ class QueryCall:
     @classmethod
     def of(cls, path: str, args: bytes, journal: str | None, caller: Caller) -> QueryCall:
         """A call with its arguments in canonical form, so that equal ones share an entry however they were written."""
-        try:
+        with contextlib.suppress(InvalidValue):  # running it will say what is wrong with them
             args = encode(decode(args))
-        except InvalidValue:
-            pass  # running it will say what is wrong with them
         return cls(path, args, journal, caller)
 
     @property
@@ -87,8 +86,17 @@ class Entry:
     """The mutable state of one query entry; touched on the event loop only."""
 
     __slots__ = (
-        "call", "caller_key", "family", "in_flight", "observed_time", "read_set", "ran_at_ns", "subscribers",
-        "valid_from", "valid_until", "version",
+        "call",
+        "caller_key",
+        "family",
+        "in_flight",
+        "observed_time",
+        "ran_at_ns",
+        "read_set",
+        "subscribers",
+        "valid_from",
+        "valid_until",
+        "version",
     )  # fmt: skip
 
     def __init__(self, call: QueryCall) -> None:
