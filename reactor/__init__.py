@@ -42,6 +42,8 @@ if TYPE_CHECKING:
         mutation,
         query,
     )
+    from reactor.runtime.rules import Rule, with_rules
+    from reactor.runtime.wrapping import wraps
     from reactor.schema import v
     from reactor.schema.ids import Fields, Id
     from reactor.schema.structs import Document, Projection, Struct, field
@@ -85,6 +87,9 @@ _HOMES = {
     "internal_query": "reactor.runtime.registry",
     "mutation": "reactor.runtime.registry",
     "query": "reactor.runtime.registry",
+    "Rule": "reactor.runtime.rules",
+    "with_rules": "reactor.runtime.rules",
+    "wraps": "reactor.runtime.wrapping",
     "Fields": "reactor.schema.ids",
     "Id": "reactor.schema.ids",
     "Document": "reactor.schema.structs",
@@ -131,6 +136,7 @@ __all__ = [
     "Reactor",
     "ReactorError",
     "Reference",
+    "Rule",
     "ScheduledFunction",
     "SchemaError",
     "StoredFile",
@@ -150,6 +156,8 @@ __all__ = [
     "mutation",
     "query",
     "v",
+    "with_rules",
+    "wraps",
 ]
 
 

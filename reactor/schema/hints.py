@@ -25,6 +25,7 @@ __all__ = [
     "scope_of_class",
     "scope_of_function",
     "signature_hints",
+    "wrapper_parameters",
 ]
 
 
@@ -134,3 +135,14 @@ def signature_hints(function: Callable[..., Any]) -> tuple[inspect.Signature, Sc
     else:
         signature = inspect.signature(inner)
     return signature, scope_of_function(inner)
+
+
+def wrapper_parameters(function: Callable[..., Any]) -> list[tuple[inspect.Parameter, Scope]]:
+    """What the wrappers around a handler take for themselves: their keyword-only parameters, the outermost's first."""
+    found: list[tuple[inspect.Parameter, Scope]] = []
+    while (inner := getattr(function, "__wrapped__", None)) is not None:
+        scope = scope_of_function(function)
+        own = inspect.signature(function, follow_wrapped=False).parameters.values()
+        found += [(parameter, scope) for parameter in own if parameter.kind is inspect.Parameter.KEYWORD_ONLY]
+        function = inner
+    return found

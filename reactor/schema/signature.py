@@ -15,7 +15,7 @@ from reactor.errors import SchemaError
 from reactor.schema.annotations import TypeReader
 from reactor.schema.arguments import ArgumentsCodec
 from reactor.schema.codec import Codec
-from reactor.schema.hints import Scope, signature_hints
+from reactor.schema.hints import Scope, signature_hints, wrapper_parameters
 from reactor.schema.naming import camel, refuse_collisions
 from reactor.schema.shapes import AnyShape, ValidatorShape
 from reactor.schema.structs import Struct
@@ -58,6 +58,11 @@ def arguments_of(
     if args is not None:
         return _explicit(parameters, args, scope)
     where = scope.where
+    places = {parameter.name: scope for parameter in parameters}
+    for parameter, wrapper_scope in wrapper_parameters(handler):
+        if parameter.name not in places:
+            parameters.append(parameter)
+            places[parameter.name] = wrapper_scope
     for parameter in parameters:
         if parameter.kind in (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD):
             stars = "*" if parameter.kind is inspect.Parameter.VAR_POSITIONAL else "**"
@@ -67,17 +72,19 @@ def arguments_of(
             )
     names = {parameter.name: camel(parameter.name) for parameter in parameters}
     refuse_collisions(list(names.items()), where)
-    struct = _arguments_struct(scope, parameters, reader)
+    struct = _arguments_struct(scope, parameters, places, reader)
     shape = reader.struct(struct)
     positional = tuple(parameter.name for parameter in parameters if parameter.kind in _POSITIONAL)
     return ArgumentsCodec(shape.validator, shape, names, positional=positional, where=where)
 
 
-def _arguments_struct(scope: Scope, parameters: list[inspect.Parameter], reader: TypeReader) -> type[Struct]:
+def _arguments_struct(
+    scope: Scope, parameters: list[inspect.Parameter], places: Mapping[str, Scope], reader: TypeReader
+) -> type[Struct]:
     hints: dict[str, Any] = {}
     body: dict[str, Any] = {"__module__": "reactor.arguments", "__qualname__": scope.where}
     for parameter in parameters:
-        place = scope.at(f"{scope.where}({parameter.name})")
+        place = places[parameter.name].at(f"{scope.where}({parameter.name})")
         hint = Any if parameter.annotation is _EMPTY else reader.evaluate(parameter.annotation, place)
         hints[parameter.name] = hint
         if parameter.default is not _EMPTY:
