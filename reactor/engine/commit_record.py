@@ -6,10 +6,9 @@ whole fields. The stored form joins them and cuts long keys; it is what other re
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
 from enum import IntEnum
-from typing import Literal, NamedTuple
+from typing import Literal
 
 import msgspec
 
@@ -35,7 +34,10 @@ class CommitKind(IntEnum):
     """Tables, indexes, schema or code changed."""
 
 
-class KeyChange(NamedTuple):
+# Structs without `gc`: the ring keeps very many of them, which no collection need ever walk through (no cycles here).
+
+
+class KeyChange(msgspec.Struct, frozen=True, gc=False):
     """A document's key in one index before and after; None where it was not, or is no longer, there."""
 
     index_number: int
@@ -49,23 +51,21 @@ class KeyChange(NamedTuple):
             yield self.after
 
 
-@dataclass(slots=True)
-class DocumentWrite:
+class DocumentWrite(msgspec.Struct, gc=False):
     """One document's net change in one commit."""
 
     table: int
     id: str
     operation: Literal["insert", "update", "delete"]
-    keys: list[KeyChange]
+    keys: Sequence[KeyChange]
     fields: tuple[str, ...]
     """Top-level fields whose value differs; all of them for an insert or delete."""
 
 
-@dataclass(slots=True)
-class CommitRecord:
+class CommitRecord(msgspec.Struct, gc=False):
     ts: int
     kind: CommitKind
-    writes: list[DocumentWrite]
+    writes: Sequence[DocumentWrite]
     names: tuple[str, ...] = ()
     """Other things that changed: `table:<name>` when a table came to be, `env:<name>`, `code`."""
     size: int = 0
@@ -98,16 +98,17 @@ _encoder = msgspec.msgpack.Encoder()
 _decoder = msgspec.msgpack.Decoder(StoredRecord)
 
 
-def _join(parts: KeyParts | None) -> bytes | None:
-    return None if parts is None else b"".join(parts)[:LOG_KEY_MAX_BYTES]
-
-
 def _stored(write: DocumentWrite) -> tuple[object, ...]:
     # Plain tuples in the order of StoredWrite's fields: this runs for every document written.
-    keys = [
-        (index, _join(before)) if before is after or before == after else (index, _join(before), _join(after))
-        for index, before, after in write.keys
-    ]
+    join, most = b"".join, LOG_KEY_MAX_BYTES
+    keys: list[tuple[object, ...]] = []
+    for change in write.keys:
+        before, after = change.before, change.after
+        one = None if before is None else join(before)[:most]
+        if before is after or before == after:
+            keys.append((change.index_number, one))
+        else:
+            keys.append((change.index_number, one, None if after is None else join(after)[:most]))
     return write.table, write.id, write.operation, keys, write.fields
 
 

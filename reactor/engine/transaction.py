@@ -12,21 +12,21 @@ import re
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any, Final
 
-from reactor.engine.commit_record import CommitKind, CommitRecord, DocumentWrite, KeyChange, KeyParts
-from reactor.engine.ranges import IndexRange, id_key
+from reactor.engine.commit_record import CommitKind, CommitRecord, DocumentWrite, KeyChange
+from reactor.engine.index_keys import key_parts, key_tail, key_with_tail
+from reactor.engine.ranges import IndexRange
 from reactor.engine.read_set import EMPTY, Interval, ReadSet, merge
 from reactor.engine.usage import Usage
 from reactor.errors import DatabaseError, DocumentNotFound, InvalidDocument, LimitExceeded
 from reactor.limits import IDENTIFIER_MAX_CHARS, MAX_TABLES, Limits
-from reactor.store.catalogue import BY_ID, Catalogue, IndexInfo, TableInfo
+from reactor.store.catalogue import BY_ID, Catalogue, TableInfo
 from reactor.store.protocol import Reader, Writer
 from reactor.values.ids import new_id, table_number_of
-from reactor.values.keys import encode_value
 from reactor.values.size import check_document_limits
 from reactor.values.types import UNSET, values_equal
-from reactor.values.wire import decode, encode
+from reactor.values.wire import decode_stored, encode, encode_changed
 
-__all__ = ["DocumentCheck", "MissingTable", "Scan", "Transaction", "WriteTransaction", "key_parts"]
+__all__ = ["FIRST_CHUNK", "DocumentCheck", "MissingTable", "Scan", "Transaction", "WriteTransaction"]
 
 DocumentCheck = Callable[[bytes, dict[str, Any]], None]
 """Schema enforcement: given a whole document, encoded and as a tree, raises InvalidDocument."""
@@ -58,34 +58,6 @@ def check_table_name(name: str) -> None:
             f"underscores, and have at most {IDENTIFIER_MAX_CHARS} characters.",
             code="InvalidTableName",
         )
-
-
-def field_at(document: Mapping[str, Any], path: str) -> Any:
-    """The value at a dotted path; UNSET where a field is missing or the path goes through something else."""
-    if "." not in path:
-        return document.get(path, UNSET)
-    value: Any = document
-    for name in path.split("."):
-        if not isinstance(value, dict):
-            return UNSET
-        value = value.get(name, UNSET)
-    return value
-
-
-def key_parts(index: IndexInfo, document: Mapping[str, Any]) -> KeyParts:
-    """A document's key in an index, in its parts: one per field, then creation time, then id."""
-    return _parts(index, document, _key_tail(document))
-
-
-def _key_tail(document: Mapping[str, Any]) -> KeyParts:
-    """What every index key ends in."""
-    return encode_value(float(document["_creationTime"])), id_key(document["_id"])
-
-
-def _parts(index: IndexInfo, document: Mapping[str, Any], tail: KeyParts) -> KeyParts:
-    if not index.fields:
-        return tail[1:] if index.name == BY_ID else tail
-    return (*[encode_value(field_at(document, path)) for path in index.fields], *tail)
 
 
 class Scan:
@@ -242,6 +214,29 @@ class Transaction:
             self._scans.append(scan)
         return scan
 
+    def rows(self, table: TableInfo, range_: IndexRange, limit: int, *, reverse: bool = False) -> list[tuple[bytes, bytes]]:
+        """The first rows of a range of `table`, `limit` (up to `FIRST_CHUNK`) at most; the caller reads them all.
+
+        What `scan` would read, for less.
+        """
+        self.usage.query()
+        start, end = range_.start, range_.end
+        if end is not None and end <= start:
+            rows = []
+        else:
+            rows = self.reader.scan(range_.index, start, end, reverse=reverse, limit=limit)
+        if self.track:
+            if len(rows) >= limit:
+                if reverse:
+                    start = rows[-1][0]
+                else:
+                    end = rows[-1][0] + b"\x00"
+            self._intervals.append(Interval(range_.index.number, range_.depth, range_.prefix, start, end))
+        read_document = self.usage.read_document
+        for row in rows:
+            read_document(len(row[1]))
+        return rows
+
     def count(self, range_: IndexRange) -> int:
         """How many index entries a range holds; no document is read, the whole range counts as read."""
         self.usage.query()
@@ -293,18 +288,18 @@ class _Pending:
 
     def write(self, document_id: str) -> DocumentWrite | None:
         """What the commit record says of it; None when nobody ever saw the document."""
-        before, after, indexes = self.before, self.after, self.table.indexes.values()
-        number = self.table.number
+        table, before, after = self.table, self.before, self.after
+        indexes = table.indexes.values()
         if before is None:
             if after is None:
                 return None
-            tail = _key_tail(after)
-            keys = [KeyChange(i.number, None, _parts(i, after, tail)) for i in indexes]
-            return DocumentWrite(number, document_id, "insert", keys, tuple(after))
-        tail = _key_tail(before)
+            tail = key_tail(after)
+            keys = [KeyChange(i.number, None, key_with_tail(i, after, tail)) for i in indexes]
+            return DocumentWrite(table.number, document_id, "insert", keys, tuple(after))
+        tail = key_tail(before)
         if after is None:
-            keys = [KeyChange(i.number, _parts(i, before, tail), None) for i in indexes]
-            return DocumentWrite(number, document_id, "delete", keys, tuple(before))
+            keys = [KeyChange(i.number, key_with_tail(i, before, tail), None) for i in indexes]
+            return DocumentWrite(table.number, document_id, "delete", keys, tuple(before))
         changed = self.changed
         if changed is None:
             changed = [
@@ -312,15 +307,14 @@ class _Pending:
                 for name in before.keys() | after.keys()
                 if not values_equal(before.get(name, UNSET), after.get(name, UNSET))
             ]
+        keys_may_differ = not table.roots.isdisjoint(changed)
         keys = []
         for index in indexes:
-            old = new = _parts(index, before, tail)
-            for path in index.fields:
-                if path in changed or ("." in path and path.partition(".")[0] in changed):
-                    new = _parts(index, after, tail)
-                    break
+            old = new = key_with_tail(index, before, tail)
+            if keys_may_differ and not index.roots.isdisjoint(changed):
+                new = key_with_tail(index, after, tail)
             keys.append(KeyChange(index.number, old, new))
-        return DocumentWrite(number, document_id, "update", keys, tuple(changed))
+        return DocumentWrite(table.number, document_id, "update", keys, tuple(changed))
 
 
 class WriteTransaction(Transaction):
@@ -365,7 +359,7 @@ class WriteTransaction(Transaction):
         self._pending: dict[str, _Pending] = {}
         self._undo: list[tuple[str, _Pending | None]] = []
         self._marks: list[tuple[int, int]] = []
-        self._documents: dict[str, bytes | None] = {}
+        self._documents: dict[str, tuple[TableInfo, bytes | None]] = {}
 
     @property
     def last_creation_time(self) -> float:
@@ -385,15 +379,26 @@ class WriteTransaction(Transaction):
         return body
 
     def _body(self, table: TableInfo, document_id: str) -> bytes | None:
-        documents = self._documents
-        if document_id in documents:
-            return documents[document_id]
-        body = documents[document_id] = self.reader.get(table, document_id)
+        known = self._documents.get(document_id)
+        if known is not None:
+            return known[1]
+        body = self.reader.get(table, document_id)
+        self._documents[document_id] = table, body
         return body
 
-    def remember(self, document_id: str, body: bytes) -> None:
-        """A scan handed this document out: a following patch need not fetch it again."""
-        self._documents[document_id] = body
+    def rows(self, table: TableInfo, range_: IndexRange, limit: int, *, reverse: bool = False) -> list[tuple[bytes, bytes]]:
+        rows = super().rows(table, range_, limit, reverse=reverse)
+        for key, body in rows:
+            self.remember(table, key, body)
+        return rows
+
+    def remember(self, table: TableInfo, key: bytes, body: bytes) -> None:
+        """A scan handed this row of `table` out: a following patch need not fetch it again."""
+        self._documents[key[key.rindex(b"\x10") + 1 : -1].decode()] = table, body
+
+    def table_of_id(self, document_id: str) -> TableInfo | None:
+        known = self._documents.get(document_id)
+        return super().table_of_id(document_id) if known is None else known[0]
 
     # Writes
 
@@ -415,10 +420,10 @@ class WriteTransaction(Transaction):
         self.usage.write_document(len(body))
         self.version += 1
         self.writer.insert(table, document_id, body)
-        tail = _key_tail(document)
+        tail = key_tail(document)
         for index in table.kept:
-            self.writer.add_key(index, b"".join(_parts(index, document, tail)), document_id)
-        self._documents[document_id] = body
+            self.writer.add_key(index, b"".join(key_with_tail(index, document, tail)), document_id)
+        self._documents[document_id] = table, body
         self._note(table, document_id, None, document)
         return document_id
 
@@ -436,10 +441,10 @@ class WriteTransaction(Transaction):
         self.usage.write_document(len(body))
         self.version += 1
         self.writer.insert(table, document_id, body)
-        tail = _key_tail(document)
+        tail = key_tail(document)
         for index in table.kept:
-            self.writer.add_key(index, b"".join(_parts(index, document, tail)), document_id)
-        self._documents[document_id] = body
+            self.writer.add_key(index, b"".join(key_with_tail(index, document, tail)), document_id)
+        self._documents[document_id] = table, body
         self._note(table, document_id, None, document)
 
     def patch(self, table: TableInfo, document_id: str, changes: Mapping[str, Any]) -> None:
@@ -447,74 +452,80 @@ class WriteTransaction(Transaction):
 
         Raises DocumentNotFound, InvalidDocument, LimitExceeded.
         """
-        before = self._existing(table, document_id, "Update")
-        _check_system_fields(before, changes)
-        changed = {
-            name: value
-            for name, value in changes.items()
-            if (name in before if value is UNSET else name not in before or not values_equal(before[name], value))
-        }
+        before, is_json = decode_stored(self._existing(table, document_id, "Update"))
+        if "_id" in changes or "_creationTime" in changes:
+            _check_system_fields(before, changes)
+        changed: dict[str, Any] = {}
+        for name, value in changes.items():
+            old = before.get(name, UNSET)
+            if old is not value and (value is UNSET or old is UNSET or not values_equal(old, value)):
+                changed[name] = value
         if not changed:
             return
         after = {**before, **changed}
         for name, value in changed.items():
             if value is UNSET:
                 del after[name]
-        self._update(table, before, after, changed)
+        body = encode_changed(after, changed) if is_json else encode(after)
+        if table.name[0] != "_":
+            check_document_limits(after, body, changed)
+        self._update(table, before, after, body, changed)
 
     def replace(self, table: TableInfo, document_id: str, fields: Mapping[str, Any]) -> None:
         """Put `fields` in the place of all but the system fields. What changes nothing writes nothing.
 
         Raises DocumentNotFound, InvalidDocument, LimitExceeded.
         """
-        before = self._existing(table, document_id, "Replace")
+        before, _ = decode_stored(self._existing(table, document_id, "Replace"))
         _check_system_fields(before, fields)
         after = {**fields, "_id": before["_id"], "_creationTime": before["_creationTime"]}
         if not values_equal(before, after):
-            self._update(table, before, after)
+            body = encode(after)
+            if table.name[0] != "_":
+                check_document_limits(after, body)
+            self._update(table, before, after, body)
 
     def delete(self, table: TableInfo, document_id: str) -> None:
         """Raises DocumentNotFound, also when this transaction has already deleted it."""
-        before = self._existing(table, document_id, "Delete")
+        before, _ = decode_stored(self._existing(table, document_id, "Delete"))
         self.usage.write_document(0)
         self.version += 1
         self.writer.delete(table, document_id)
-        tail = _key_tail(before)
+        tail = key_tail(before)
         for index in table.kept:
-            self.writer.remove_key(index, b"".join(_parts(index, before, tail)))
-        self._documents[document_id] = None
+            self.writer.remove_key(index, b"".join(key_with_tail(index, before, tail)))
+        self._documents[document_id] = table, None
         self._note(table, document_id, before, None)
 
-    def _existing(self, table: TableInfo, document_id: str, verb: str) -> dict[str, Any]:
+    def _existing(self, table: TableInfo, document_id: str, verb: str) -> bytes:
         body = self._body(table, document_id)
         if body is None:
             raise DocumentNotFound(f"{verb} on nonexistent document ID {document_id}")
         self.usage.read_document(len(body))
-        return decode(body)  # type: ignore[return-value]  # a stored document is an object
+        return body
 
     def _update(
         self,
         table: TableInfo,
         before: dict[str, Any],
         after: dict[str, Any],
+        body: bytes,
         changed: Mapping[str, Any] | None = None,
     ) -> None:
-        """`changed`: the fields that differ, if that is known."""
+        """`body`: `after`, encoded. `changed`: the fields that differ, if that is known."""
         document_id = before["_id"]
-        body = self._checked(table, after)
+        self._check(table, body, after)
         self.usage.write_document(len(body))
         self.version += 1
         self.writer.update(table, document_id, body)
-        for index in table.kept:
-            for path in index.fields:
-                name = path if "." not in path else path.partition(".")[0]
-                if changed is None or name in changed:
+        if changed is None or not table.roots.isdisjoint(changed):
+            for index in table.kept:
+                if changed is None or not index.roots.isdisjoint(changed):
                     old, new = b"".join(key_parts(index, before)), b"".join(key_parts(index, after))
                     if old != new:
                         self.writer.remove_key(index, old)
                         self.writer.add_key(index, new, document_id)
-                    break
-        self._documents[document_id] = body
+        self._documents[document_id] = table, body
         self._note(table, document_id, before, after, changed)
 
     def _checked(self, table: TableInfo, document: dict[str, Any]) -> bytes:
@@ -522,6 +533,10 @@ class WriteTransaction(Transaction):
         body = encode(document)
         if table.name[0] != "_":  # our own hold whole argument objects, which have limits of their own
             check_document_limits(document, body)
+        self._check(table, body, document)
+        return body
+
+    def _check(self, table: TableInfo, body: bytes, document: dict[str, Any]) -> None:
         check = self._checks.get(table.name)
         if check is not None:
             check(body, document)
@@ -532,7 +547,6 @@ class WriteTransaction(Transaction):
                 # The schema being deployed does not fit this write: the deploy fails, the write does not.
                 if self.on_pending_violation is not None:
                     self.on_pending_violation(table.name, document["_id"], error)
-        return body
 
     # Savepoints
 

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Final, Generic, TypeVar
 
 from reactor.engine.pagination import CursorSealer, Page, fingerprint, read_page
 from reactor.engine.ranges import IndexRange
-from reactor.engine.transaction import Scan
+from reactor.engine.transaction import FIRST_CHUNK, Scan
 from reactor.errors import DatabaseError
 from reactor.runtime.call import Call, perform
 from reactor.runtime.paging import PaginationOptions, PaginationResult
@@ -60,11 +60,18 @@ class Plan:
             return None
         return self.call.tx.scan(range_, reverse=bool(self.reverse))
 
+    def rows(self, limit: int) -> list[tuple[bytes, bytes]]:
+        """The first `limit` rows, up to `FIRST_CHUNK`, in one go: for queries without filters."""
+        range_ = self.range
+        if range_ is None and (range_ := self.whole_range()) is None:
+            return []
+        return self.call.tx.rows(self.table, range_, limit, reverse=self.reverse is True)  # type: ignore[arg-type]
+
     def convert(self, key: bytes, body: bytes) -> tuple[bool, Any]:
         """(kept by the filters, item) of one row."""
         if self.call.tx.writable and self.project is None:
             # A following patch or delete of this row need not fetch it again.
-            self.call.tx.remember(key[key.rindex(b"\x10") + 1 : -1].decode(), body)  # type: ignore[attr-defined]
+            self.call.tx.remember(self.table, key, body)  # type: ignore[attr-defined]
         project = self.project
         if not self.filters:
             return True, self.binding.read(body) if project is None else project(body)
@@ -97,6 +104,9 @@ def projection_reader(app: App, binding: TableBinding, projection: Any) -> Calla
 
 
 def collect(plan: Plan, count: int | None) -> list[Any]:
+    if count is not None and 0 < count <= FIRST_CHUNK and not plan.filters:
+        read = plan.project or plan.binding.read
+        return [read(body) for _, body in plan.rows(count)]
     scan = plan.scan()
     items: list[Any] = []
     if scan is None or count == 0:
@@ -122,11 +132,12 @@ def collect(plan: Plan, count: int | None) -> list[Any]:
 
 
 def first(plan: Plan) -> Any:
+    if not plan.filters:
+        rows = plan.rows(1)
+        return (plan.project or plan.binding.read)(rows[0][1]) if rows else None
     scan = plan.scan()
     if scan is None:
         return None
-    if not plan.filters:
-        scan.limit_chunk(1)
     while (row := scan.next()) is not None:
         kept, item = plan.convert(row[0], row[1])
         if kept:
@@ -135,19 +146,25 @@ def first(plan: Plan) -> Any:
 
 
 def unique(plan: Plan) -> Any:
-    scan = plan.scan()
-    if scan is None:
-        return None
     if not plan.filters:
-        scan.limit_chunk(2)
-    found: list[tuple[bytes, Any]] = []
-    while len(found) < 2 and (row := scan.next()) is not None:
-        kept, item = plan.convert(row[0], row[1])
-        if kept:
-            found.append((row[0], item))
-    if len(found) < 2:
-        return found[0][1] if found else None
-    ids = ", ".join(key[key.rindex(b"\x10") + 1 : -1].decode() for key, _ in found)
+        rows = plan.rows(2)
+        if len(rows) < 2:
+            return (plan.project or plan.binding.read)(rows[0][1]) if rows else None
+        keys = [key for key, _ in rows]
+    else:
+        scan = plan.scan()
+        if scan is None:
+            return None
+        keys = []
+        item: Any = None
+        while len(keys) < 2 and (row := scan.next()) is not None:
+            kept, found = plan.convert(row[0], row[1])
+            if kept:
+                keys.append(row[0])
+                item = found
+        if len(keys) < 2:
+            return item
+    ids = ", ".join(key[key.rindex(b"\x10") + 1 : -1].decode() for key in keys)
     raise DatabaseError(
         f"unique() query returned more than one result from table {plan.binding.name}:\n [{ids}, ...]",
         code="NotUnique",

@@ -33,6 +33,11 @@ class IndexInfo:
     name: str
     fields: tuple[str, ...]
     state: IndexState = "ready"
+    roots: frozenset[str] = field(init=False, compare=False, repr=False)
+    """The top-level fields that its keys are made of."""
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "roots", frozenset([path.partition(".")[0] for path in self.fields]))
 
     @property
     def is_by_id(self) -> bool:
@@ -50,10 +55,14 @@ class TableInfo:
     name: str
     indexes: Mapping[str, IndexInfo]
     kept: tuple[IndexInfo, ...] = field(default=())
+    roots: frozenset[str] = field(init=False, compare=False, repr=False)
+    """The top-level fields that any index of it has: a change of no other field leaves all keys as they are."""
+    is_system: bool = field(init=False, compare=False, repr=False)
 
-    @property
-    def is_system(self) -> bool:
-        return self.number < FIRST_USER_TABLE
+    def __post_init__(self) -> None:
+        roots = [index.roots for index in (*self.indexes.values(), *self.kept)]
+        object.__setattr__(self, "roots", frozenset().union(*roots))
+        object.__setattr__(self, "is_system", self.number < FIRST_USER_TABLE)
 
 
 @dataclass(frozen=True, slots=True)

@@ -42,7 +42,7 @@ def encode_key(values: Sequence[Any]) -> bytes:
                     raw = raw.replace(b"\0", b"\0\xff")
                 key += b"\x10%b\0" % raw
             elif (kind is float or kind is int) and value > 0:
-                key += _pack_float(13, -value)  # negating sets the sign bit, which is all that a positive number needs
+                key += _pack_float(13, -value)  # as in `encode_value`
             else:
                 key += encode_value(value)
     except UnicodeEncodeError:
@@ -62,7 +62,8 @@ def encode_value(value: Any) -> bytes:
             raw = raw.replace(b"\0", b"\0\xff")
         return b"\x10%b\0" % raw
     if kind is float or kind is int:
-        return _encode_float(value)
+        # Negating sets the sign bit, which is all that a positive number needs.
+        return _pack_float(13, -value) if value > 0 else _encode_float(value)
     if value is None:
         return b"\x03"
     if kind is bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any, Final
 
 from reactor.errors import InvalidValue
@@ -131,13 +132,16 @@ def too_many(count: int) -> InvalidValue:
     )
 
 
-def check_document_limits(doc: dict[str, Any], body: bytes | None = None) -> None:
+def check_document_limits(
+    doc: dict[str, Any], body: bytes | None = None, changed: Iterable[str] | None = None
+) -> None:
     """Raise InvalidValue unless `doc`, a whole document with its system fields, may be stored: size, nesting, and
     underscores left to the system.
 
-    With `body`, the document's wire JSON, most documents are known to be small and flat without a walk.
+    With `body`, the document's wire JSON, most documents are known to be small and flat without a walk. With `changed`,
+    only those names are looked at.
     """
-    for name in doc:
+    for name in doc if changed is None else changed:
         if name[:1] == "_" and name != "_id" and name != "_creationTime":
             raise InvalidValue(
                 f"Field '{name}' starts with an underscore, which is only allowed for system fields like '_id'",

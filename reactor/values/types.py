@@ -162,6 +162,9 @@ def values_equal(a: Any, b: Any) -> bool:
 
     Raises InvalidValue for what is no value.
     """
+    kind = type(a)
+    if kind is type(b) and (kind is str or kind is int):
+        return a == b
     rank = _rank(a)
     if rank != _rank(b):
         return False

@@ -24,7 +24,7 @@ from reactor.values.size import size_of, too_large, too_long, too_many, too_nest
 from reactor.values.types import SAFE_INTEGER, UNSET, Int64, Value, plain
 from reactor.values.unsupported import explain, find_surrogate, has_surrogate, integer_too_big, lone_surrogate
 
-__all__ = ["decode", "encode", "from_json", "to_json"]
+__all__ = ["decode", "decode_stored", "encode", "encode_changed", "from_json", "to_json"]
 
 Convert = Callable[[Any], Any]
 """Turns an object that is no value into one; returns NotImplemented when it can't."""
@@ -59,6 +59,17 @@ def decode(data: bytes | str) -> Value:
     if len(data) > _SURELY_SMALL and (size := size_of(value)) > VALUE_MAX_BYTES:
         raise too_large(size, VALUE_MAX_BYTES)
     return value
+
+
+def decode_stored(data: bytes) -> tuple[Any, bool]:
+    """The value of JSON that `encode` wrote, and whether the value as a tree is its JSON: no part stands for another.
+
+    What is known to be as we write it needs no walk.
+    """
+    value = _decode_json(data)
+    if b'"$' in data:
+        return _own(value), False
+    return value, True
 
 
 def from_json(obj: Any) -> Value:
@@ -276,6 +287,25 @@ def encode(value: Any, *, convert: Convert | None = None) -> bytes:
         raise error from None
     if len(data) > _SURELY_SMALL:
         decode(data)  # counts what the JSON stands for
+    return data
+
+
+def encode_changed(tree: dict[str, Any], changed: dict[str, Any]) -> bytes:
+    """`encode(tree)` for an object that, but for the fields in `changed`, came from `decode_stored` as its own JSON.
+
+    Only what has changed is looked at. Fields that are `UNSET` in `changed` are not in `tree`.
+    """
+    json = to_json(changed)
+    if json is not changed:
+        tree = {**tree, **json}
+    if len(tree) > OBJECT_MAX_FIELDS:
+        raise too_many(len(tree))
+    try:
+        data = _encode_json(tree)
+    except UnicodeEncodeError:
+        return encode(tree)  # which finds it
+    if len(data) > _SURELY_SMALL:
+        decode(data)
     return data
 
 
