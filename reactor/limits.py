@@ -61,6 +61,13 @@ class Limits(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     result_bytes: int = 16 * MIB
     action_time_s: float = 600.0
     concurrent_actions: int = 64
+    concurrent_scheduled: int = 8
+    """Scheduled functions that run at once."""
+
+    # HTTP actions; their time is that of actions.
+    http_request_bytes: int = 20 * MIB
+    http_response_bytes: int = 20 * MIB
+    concurrent_http_actions: int = 64
 
     # One connection.
     queued_mutations: int = 1_000

@@ -13,7 +13,9 @@ from typing import Any
 
 import msgspec
 
-__all__ = ["ADMIN", "ANONYMOUS", "Caller", "UserIdentity", "acting_as"]
+from reactor.errors import ReactorError
+
+__all__ = ["ADMIN", "ANONYMOUS", "Caller", "UserIdentity", "acting_as", "unverified"]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -73,6 +75,8 @@ class Caller:
     """Who is asking: anonymous, a user, the operator (admin key), or the operator acting as a user.
 
     `expires_ns` is when a token stops being good, or None. `job` is the id of the scheduled function that calls.
+    `problem` is why the token that came along proves nobody, where that does not keep a function from running (HTTP
+    actions): asking who it is raises it.
     """
 
     user: UserIdentity | None = None
@@ -80,6 +84,13 @@ class Caller:
     key: str = ""
     expires_ns: int | None = None
     job: str | None = None
+    problem: ReactorError | None = None
+
+    def verified_user(self) -> UserIdentity | None:
+        """The user, or None when nobody claims to be one. Raises the `problem` of a token that proves nothing."""
+        if self.problem is not None:
+            raise self.problem.with_traceback(None)
+        return self.user
 
     def __eq__(self, other: object) -> bool:
         return isinstance(other, Caller) and self.key == other.key
@@ -95,6 +106,11 @@ def make_caller(user: UserIdentity | None, *, is_admin: bool = False, expires_ns
     canonical = msgspec.json.encode(user.to_value(), order="sorted")
     prefix = "admin-as:" if is_admin else "user:"
     return Caller(user, is_admin, prefix + hashlib.sha256(canonical).hexdigest(), expires_ns)
+
+
+def unverified(problem: ReactorError) -> Caller:
+    """Nobody, whose token was refused for this reason."""
+    return Caller(key=f"unverified:{problem.code}:{problem}", problem=problem)
 
 
 ANONYMOUS = Caller(key="anonymous")

@@ -7,9 +7,10 @@ import itertools
 from collections.abc import Mapping
 from pathlib import Path
 from types import ModuleType
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, Literal
 
 from reactor.errors import FunctionError, FunctionNotFound
+from reactor.runtime.http_router import BoundRouter, router_of
 from reactor.runtime.references import parse_path, reference_path
 from reactor.runtime.registry import RegisteredFunction
 from reactor.schema.tables import SchemaDefinition, define_schema
@@ -25,7 +26,7 @@ _generations: Final = itertools.count(1)
 class App:
     """Functions and schema of one load. `generation` differs between any two apps of a process."""
 
-    __slots__ = ("_resolved", "functions", "generation", "modules", "root", "schema", "tables", "types")
+    __slots__ = ("_http", "_resolved", "functions", "generation", "modules", "root", "schema", "tables", "types")
 
     def __init__(
         self,
@@ -47,6 +48,14 @@ class App:
         self.tables: dict[Any, TableBinding] = {}
         """What `runtime.tables` worked out per table, by name and by class."""
         self._resolved: dict[str, RegisteredFunction] = {}
+        self._http: BoundRouter | Literal[False] | None = False
+
+    @property
+    def http(self) -> BoundRouter | None:
+        """The routes of `functions/http.py`, or None without any. Raises SchemaError; the loader asks first."""
+        if self._http is False:
+            self._http = router_of(self.modules, self.types)
+        return self._http
 
     def resolve(self, path: str, *, admin: bool = False, kind: str | None = None) -> RegisteredFunction:
         """The function a client named by `path`, if it may call it.

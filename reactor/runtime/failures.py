@@ -30,7 +30,9 @@ __all__ = ["failure_of", "new_request_id", "request_id_of", "uncaught_text"]
 
 _PACKAGE: Final = str(Path(__file__).parents[1]) + os.sep
 _STDLIB: Final = sysconfig.get_paths()["stdlib"] + os.sep
-_CALLERS: Final = frozenset(_PACKAGE + os.path.join("runtime", name) for name in ("driver.py", "actions.py"))
+_CALLERS: Final = frozenset(
+    _PACKAGE + os.path.join("runtime", name) for name in ("driver.py", "actions.py", "http_action.py")
+)
 _MAX_DATA_CHARS: Final = 16_384
 _MAX_FRAMES: Final = 20
 _PLAIN_CODES: Final = frozenset({"FunctionTimedOut", "SystemTimeoutError", "ArgumentsTooLarge", "ResultTooLarge"})
