@@ -1,6 +1,8 @@
 """Functions that do what they must not."""
 
 import asyncio
+import os
+import signal
 from typing import Any
 
 from reactor import MutationCtx, QueryCtx, mutation, query
@@ -73,3 +75,16 @@ async def returns_the_wrong_type(ctx: QueryCtx) -> int:
 @query
 async def recursive(ctx: QueryCtx) -> int:
     return await recursive(ctx) + 1
+
+
+@mutation
+async def dies(ctx: MutationCtx, channel: str) -> None:
+    """Takes the whole process with it."""
+    await ctx.db.insert(Message(channel=channel, body="must not stay"))
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+@mutation
+async def hangs_in_c(ctx: MutationCtx) -> int:
+    """A call that never gives up the interpreter lock."""
+    return sum(range(10**13))
