@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from reactor.auth.identity import UserIdentity
+    from reactor.auth.providers import JwtProvider, OidcProvider
     from reactor.errors import (
         ApplicationError,
         DatabaseError,
@@ -69,6 +70,8 @@ _HOMES = {
     "SchemaError": "reactor.errors",
     "Unavailable": "reactor.errors",
     "UserIdentity": "reactor.auth.identity",
+    "JwtProvider": "reactor.auth.providers",
+    "OidcProvider": "reactor.auth.providers",
     "MutationCtx": "reactor.runtime.contexts",
     "QueryCtx": "reactor.runtime.contexts",
     "Environment": "reactor.runtime.environment",
@@ -125,9 +128,11 @@ __all__ = [
     "InvalidDocument",
     "InvalidResult",
     "InvalidValue",
+    "JwtProvider",
     "LimitExceeded",
     "Mutation",
     "MutationCtx",
+    "OidcProvider",
     "PaginationOptions",
     "PaginationResult",
     "Projection",

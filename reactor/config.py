@@ -49,6 +49,10 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     """Any of them opens the admin functions. When there is none, one is made and kept in `data/admin_key`."""
     dev: bool = False
     """Errors reach clients in full, and `/` lists the functions."""
+    token_skew_s: float = 5.0
+    """How far the clocks of identity providers may be from ours."""
+    loopback_issuers: bool = False
+    """Identity providers on this machine may speak plain http. In development they may anyway."""
     manual_clock: bool = False
     """Time stands still until `POST /api/testing/advance_clock`. For tests."""
     synchronous: Literal["FULL", "NORMAL", "OFF"] = "FULL"
@@ -78,6 +82,8 @@ _SCALARS: dict[str, str] = {
     "instance_name": "text",
     "admin_keys": "a list of texts",
     "dev": "true or false",
+    "token_skew_s": "a number of seconds",
+    "loopback_issuers": "true or false",
     "manual_clock": "true or false",
     "synchronous": "FULL, NORMAL or OFF",
     "readers": "a number of threads (1 to 64)",

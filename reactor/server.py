@@ -20,6 +20,7 @@ import msgspec
 
 from reactor.auth.admin_key import AdminKeys
 from reactor.auth.headers import Gatekeeper
+from reactor.auth.identities import Identities
 from reactor.clock import Clock, ManualClock, SystemClock
 from reactor.config import Settings, load_settings
 from reactor.engine.database import Database
@@ -28,6 +29,7 @@ from reactor.errors import ReactorError
 from reactor.http.api import FunctionApi
 from reactor.http.request import HttpError, Receive, Request, Scope, Send
 from reactor.http.router import Router
+from reactor.http.site import Site
 from reactor.http.status_page import ListedFunction, render_status_page
 from reactor.model.system_tables import ensure_system_tables
 from reactor.runtime.app import App
@@ -38,6 +40,7 @@ from reactor.runtime.poison import PoisonGuard
 from reactor.store.sqlite.retention import Retention
 from reactor.store.sqlite.store import SqliteStore
 from reactor.sync.server import SyncServer
+from reactor.workers.scheduler import Scheduler
 
 if TYPE_CHECKING:
     from reactor.runtime.registry import RegisteredFunction
@@ -138,20 +141,29 @@ class Reactor:
             )
             self.backend = LiveBackend(database, self.host, dev=settings.dev)
             undo.push_async_callback(self.backend.close)
+            self.scheduler = Scheduler(database, self.backend)
+            undo.push_async_callback(self.scheduler.close, settings.stop_grace_s)
+            self.identities = Identities.of(settings, self.clock)
+            undo.push_async_callback(self.identities.close)
             try:
                 await self._deploy()
             except Exception as error:
                 if not tolerate_broken_app:
                     raise
                 self.broken = error
-            gatekeeper = Gatekeeper(AdminKeys(self.admin_keys), instance_name=settings.instance_name)
+            gatekeeper = Gatekeeper(
+                AdminKeys(self.admin_keys), self.identities, instance_name=settings.instance_name
+            )
             self._sync = SyncServer(self.backend, gatekeeper, clock=self.clock, limits=settings.limits)
             self._functions_api = FunctionApi(self.backend, gatekeeper, limits=settings.limits)
+            self._site = Site(self.backend, gatekeeper, limits=settings.limits)
+            undo.push_async_callback(self._site.close, settings.stop_grace_s)
             self._router = Router(
                 self._functions_api,
                 self._sync,
                 version=version(),
                 instance_name=settings.instance_name,
+                site=self._site,
                 routes=self._routes(),
             )
             self._loop = asyncio.get_running_loop()
@@ -194,7 +206,11 @@ class Reactor:
             app = self._loader.load()
         else:
             app = self._loader.reload()
+        # Checked first: providers that can't be used keep the code from being put into force.
+        identities = self.identities.check(app.modules)
         await self.backend.deploy(app, progress=self.on_progress)
+        await self.scheduler.start()
+        self.identities.use(identities)
 
     @contextlib.asynccontextmanager
     async def lifespan(self, _: Any = None) -> AsyncIterator[None]:
@@ -287,8 +303,7 @@ class Reactor:
             await receive()
             await send({"type": "websocket.close", "code": 1000})
             return
-        request = Request(scope, receive, send, scope["path"])
-        await request.answer(b"This Convex deployment does not have HTTP actions enabled.", status=404, is_json=False)
+        await self._site(scope, receive, send)
 
     # ------------------------------------------------------------------------------------------------------ small routes
 

@@ -1,1 +1,1 @@
-"""Who is asking: identities, admin keys and, later, token verification."""
+"""Who is asking: identities, admin keys, and the verification of users' tokens."""

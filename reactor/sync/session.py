@@ -30,6 +30,7 @@ __all__ = ["Call", "Close", "Effect", "Hold", "Reply", "Session", "Update", "Ver
 
 TOKEN_EXPIRED = "Convex token identity expired"
 MAX_SKEW_MS = 2**53
+CLOSE_REASON_MAX_CHARS = 120
 QUERY_ARGS_MAX_BYTES = 64 * 1024 * 1024
 """Arguments of all the queries that one connection follows."""
 
@@ -257,6 +258,10 @@ class Session:
 
     def verified(self, caller: Caller) -> Sequence[Effect]:
         """The answer to `Verify`: it is `caller`."""
+        if caller.expires_ns is not None and self._now_ns() >= caller.expires_ns:
+            # Let through only because clocks may differ. Here it would be thrown out with the next message: said now,
+            # the client knows that it is this token that it must replace.
+            return self.rejected(TOKEN_EXPIRED)
         self._verifying = None
         return () if self.closed else self._identified(caller)
 
@@ -267,6 +272,11 @@ class Session:
             return ()
         last = messages.auth_error(message, base_version=refused.base_version, update_attempted=True)
         return self._close(None, last=last)
+
+    def unverifiable(self, message: str) -> Sequence[Effect]:
+        """The answer to `Verify`: nobody can say now. The client comes back with the same token."""
+        self._verifying = None
+        return () if self.closed else self._close(1013, message[:CLOSE_REASON_MAX_CHARS])
 
     def _identified(self, caller: Caller) -> Sequence[Effect]:
         self._identity += 1

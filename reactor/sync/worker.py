@@ -174,7 +174,11 @@ class Worker:
         try:
             caller = await self._identify(message)
         except AuthenticationError as error:
-            effects = self._session.rejected(error.message)
+            if error.status == 503:
+                # Saying no would sign out everybody while an auth provider is down.
+                effects = self._session.unverifiable(error.code)
+            else:
+                effects = self._session.rejected(error.message)
         else:
             effects = self._session.verified(caller)
         self._perform_all(effects)

@@ -7,14 +7,16 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from reactor.clock import ManualClock
     from reactor.testing.harness import Backend, backend
+    from reactor.testing.issuer import TestIssuer
     from reactor.testing.subscription import Subscription
 
-__all__ = ["Backend", "ManualClock", "Subscription", "backend"]
+__all__ = ["Backend", "ManualClock", "Subscription", "TestIssuer", "backend"]
 
 _HOMES = {
     "Backend": "reactor.testing.harness",
     "ManualClock": "reactor.clock",
     "Subscription": "reactor.testing.subscription",
+    "TestIssuer": "reactor.testing.issuer",
     "backend": "reactor.testing.harness",
 }
 
