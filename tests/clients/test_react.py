@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import shutil
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from tests.support.driver import Driver, RemoteError
 from tests.support.proxy import BreakingProxy
-from tests.support.server import ReactorProcess
+from tests.support.server import CONFORMANCE_APP, ReactorProcess, running_server
 
 pytestmark = [pytest.mark.node, pytest.mark.process]
 
@@ -184,10 +186,10 @@ async def test_a_page_that_grew_is_split_without_anybody_noticing(
         assert numbers == sorted(set(numbers))
 
 
-async def test_an_invalid_cursor_starts_the_pages_afresh(
+async def test_pages_survive_a_cut_connection(
     server: ReactorProcess, react: Driver, proxy: BreakingProxy, channel: str
 ) -> None:
-    """client-protocol 55: other arguments make other queries; the hook must never throw over a cursor"""
+    """client-protocol 53"""
     server.mutation("messages:sendMany", {"channel": channel, "numbers": [1, 2, 3, 4]})
     await react.call("newClient", name="c", url=proxy.url)
     await react.call(
@@ -206,6 +208,40 @@ async def test_an_invalid_cursor_starts_the_pages_afresh(
     server.mutation("messages:sendMany", {"channel": channel, "numbers": [0]})
     await react.until(lambda: [row["number"] for row in _states(react, "p")[-1]["results"]] == [0, 1, 2, 3, 4])
     assert not [state for state in _states(react, "p") if "failed" in state]
+
+
+async def test_an_invalid_cursor_starts_the_pages_afresh(tmp_path: Path, react: Driver, channel: str) -> None:
+    """client-protocol 55: new code reads by another index, so the cursors that the page holds are of another query"""
+    app = tmp_path / "app"
+    shutil.copytree(CONFORMANCE_APP, app, ignore=shutil.ignore_patterns("__pycache__"))
+    with running_server(tmp_path / "reactor", app=app) as server:
+        server.mutation("messages:sendMany", {"channel": channel, "numbers": [4, 3, 2, 1]})
+        await react.call("newClient", name="c", url=server.url)
+        await react.call(
+            "mount",
+            client="c",
+            root="p",
+            component="Pages",
+            query="messages:page",
+            args={"channel": channel},
+            initialNumItems=2,
+        )
+
+        def numbers() -> list[float]:
+            states = _states(react, "p")
+            return [row["number"] for row in states[-1]["results"]] if states else []
+
+        await react.until(lambda: numbers() == [1, 2])
+        await react.call("press", root="p", button="loadMore", **{"with": 2})
+        await react.until(lambda: numbers() == [1, 2, 3, 4])
+        code = app / "functions" / "messages.py"
+        old = 'with_index("by_channel_number", channel=channel)'
+        assert old in code.read_text()
+        code.write_text(code.read_text().replace(old, 'with_index("by_channel", channel=channel)'))
+        await react.until(lambda: numbers() == [4, 3])
+        await react.call("press", root="p", button="loadMore", **{"with": 2})
+        await react.until(lambda: numbers() == [4, 3, 2, 1])
+        assert not [state for state in _states(react, "p") if "failed" in state]
 
 
 async def test_the_connection_state_hook(

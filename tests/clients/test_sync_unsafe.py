@@ -10,6 +10,7 @@ from collections.abc import Callable
 
 import pytest
 
+from tests.support.server import ReactorProcess
 from tests.support.sync_client import SyncClient
 
 pytestmark = pytest.mark.process
@@ -89,3 +90,27 @@ async def test_documents_beyond_the_limits_are_refused(
     await client.open()
     await client.modify()
     assert not (await client.mutation(path, {"label": channel, **args}))["success"]
+
+
+async def test_endless_queries_of_many_clients_do_not_stop_the_others(own_server: ReactorProcess, channel: str) -> None:
+    """Bounded (promise 7): each is stopped at its time limit; reads and writes of others go on between them"""
+    stuck = [SyncClient(own_server.ws_url) for _ in range(8)]
+    busy = SyncClient(own_server.ws_url)
+    await busy.open()
+    count = await busy.subscribe("messages:count", {"channel": channel})
+    endless = []
+    for number, client in enumerate(stuck):
+        await client.open()
+        query = client.new_query("unsafe:neverEnds", {"mark": number})
+        endless.append(query)
+        await client.modify({"type": "Add", "queryId": query.id, "udfPath": query.path, "args": [query.args]})
+    for number in range(1, 11):
+        await busy.mutation("messages:append", {"channel": channel, "body": "x"})
+        assert count.value == number
+        other = await busy.subscribe("messages:count", {"channel": f"{channel} {number}"})
+        assert other.value == 0
+    for client, query in zip(stuck, endless, strict=True):
+        await client.until(lambda query=query: bool(query.updates), patience=60)
+        assert query.last["type"] == "QueryFailed"
+        await client.close()
+    await busy.close()

@@ -32,7 +32,7 @@ async def swallows_sleep(ctx: MutationCtx, channel: str) -> str:
 
 
 @query
-async def never_ends(ctx: QueryCtx) -> None:
+async def never_ends(ctx: QueryCtx, mark: int = 0) -> None:
     while True:
         pass
 
