@@ -12,8 +12,10 @@ import binascii
 import hashlib
 import json
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any, Final, Literal
+
+import msgspec
 
 from reactor.engine.ranges import IndexRange
 from reactor.engine.transaction import Transaction
@@ -202,4 +204,4 @@ def _part(range_: IndexRange, after: bytes | None, last: bytes | None, reverse: 
             start = after + b"\x00"
         if last is not None and (end is None or last + b"\x00" < end):
             end = last + b"\x00"
-    return replace(range_, start=start, end=end)
+    return msgspec.structs.replace(range_, start=start, end=end)

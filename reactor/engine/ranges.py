@@ -8,8 +8,9 @@ prefix is therefore the prefix followed by ff, which lies after every key that g
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Any
+
+import msgspec
 
 from reactor.store.catalogue import IndexInfo
 from reactor.values.keys import encode_key, encode_value
@@ -17,8 +18,7 @@ from reactor.values.keys import encode_key, encode_value
 __all__ = ["IndexRange", "after_prefix", "id_key", "make_range"]
 
 
-@dataclass(frozen=True, slots=True)
-class IndexRange:
+class IndexRange(msgspec.Struct, frozen=True, gc=False):
     """Keys `start <= key < end` of one index; `end=None` means to the end of the index.
 
     `prefix` is the encoding of the leading fields that the range holds equal, and `depth` how many they are: the

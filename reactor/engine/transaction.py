@@ -19,7 +19,7 @@ from reactor.engine.read_set import EMPTY, Interval, ReadSet, merge
 from reactor.engine.usage import Usage
 from reactor.errors import DatabaseError, DocumentNotFound, InvalidDocument, LimitExceeded
 from reactor.limits import IDENTIFIER_MAX_CHARS, MAX_TABLES, Limits
-from reactor.store.catalogue import BY_ID, Catalogue, TableInfo
+from reactor.store.catalogue import Catalogue, TableInfo
 from reactor.store.protocol import Reader, Writer
 from reactor.values.ids import new_id, table_number_of
 from reactor.values.size import check_document_limits

@@ -161,10 +161,6 @@ class Operation(Coroutine[Any, Any, T]):
         call.root.pending.add(self)
 
     def __await__(self) -> Generator[Any, Any, T]:
-        return self._perform()
-        yield  # makes it a generator: what `await` drives fastest
-
-    def _perform(self) -> T:
         run = self.run
         if run is None:
             raise FunctionError(f"{self.name}(…) was awaited twice. Keep its result in a variable.")
@@ -175,11 +171,12 @@ class Operation(Coroutine[Any, Any, T]):
         if call.thread != get_ident():
             raise call.dead(self.name)
         return perform(root, run, self.args)
+        yield  # makes it a generator: what `await` drives fastest
 
     # The rest of the coroutine protocol, for tools that ask.
 
     def send(self, value: Any, /) -> Any:
-        raise StopIteration(self._perform())
+        return self.__await__().send(None)
 
     def throw(self, kind: Any, value: Any = None, trace: Any = None, /) -> Any:
         self.close()

@@ -238,7 +238,10 @@ class DatabaseWriter(DatabaseReader):
         self._call.tx.delete(table, id)  # type: ignore[attr-defined]
 
     def _target(self, target: Any, method: str) -> tuple[TableInfo, str]:
-        id = target if type(target) is str else _text(target, method)
+        if type(target) is str:
+            id = target
+        elif not isinstance(target, Document) or (id := target._id) is UNSET:
+            id = _text(target, method)
         table = self._call.tx.table_of_id(id)
         if table is None:
             _check_id(id, method)

@@ -11,7 +11,7 @@ from reactor.schema.dumping import dump
 from reactor.schema.naming import camel, did_you_mean
 from reactor.schema.system import SYSTEM_TABLES
 from reactor.schema.validators import AnyValue, Float64, Int64Value, Object, Union, Validator
-from reactor.values.keys import encode_key
+from reactor.values.keys import encode_key, encode_value
 from reactor.values.types import UNSET, Int64
 from reactor.values.wire import decode
 
@@ -166,6 +166,12 @@ class IndexPlan:
 
     def equal_range(self, index: IndexInfo, equal: Mapping[str, Any]) -> IndexRange:
         """The range of keys that begin with these values."""
+        if len(equal) == 1 and not self._int64:  # the most frequent kind, for less
+            [(name, value)] = equal.items()
+            kind = type(value)
+            if self._positions.get(name) == 0 and (kind is str or kind is int):
+                prefix = encode_value(value)
+                return IndexRange(index, prefix, after_prefix(prefix), prefix, 1)
         prefix = encode_key(self.prefix(equal))
         return IndexRange(index, prefix, after_prefix(prefix), prefix, len(equal))
 
