@@ -1,14 +1,16 @@
 """Functions with something in common: how wrappers around handlers are written, so that the loader and checkers see through.
 
-    def tenant_query(handler: Callable[Concatenate[TenantCtx, P], Coroutine[Any, Any, R]]) -> Query[QueryCtx, P, R]:
+    def tenant_query(
+        handler: Callable[Concatenate[TenantCtx, P], Coroutine[Any, Any, R]],
+    ) -> Query[QueryCtx, Concatenate[str, P], R]:
         @query
         @wraps(handler)
-        async def wrapper(ctx: QueryCtx, *args: P.args, tenant: str, **kwargs: P.kwargs) -> R:
+        async def wrapper(ctx: QueryCtx, tenant: str, *args: P.args, **kwargs: P.kwargs) -> R:
             return await handler(TenantCtx(ctx, tenant), *args, **kwargs)
 
         return wrapper
 
-A function's arguments are then the handler's own and the wrapper's keyword-only ones, all validated.
+A function's arguments are then the wrapper's own (after the ctx) and the handler's, all validated.
 """
 
 from __future__ import annotations
@@ -29,8 +31,7 @@ _ASSIGNED: Final = tuple(
 def wraps(handler: Callable[..., Any], /) -> Callable[[W], W]:
     """Like `functools.wraps`, except that the wrapper keeps its own annotations.
 
-    They say what its keyword-only parameters are: arguments that clients pass beside the handler's own, and that the wrapper
-    consumes.
+    They say what its own parameters are: arguments that clients pass beside the handler's, and that the wrapper consumes.
     """
 
     def decorate(wrapper: W) -> W:

@@ -137,12 +137,16 @@ def signature_hints(function: Callable[..., Any]) -> tuple[inspect.Signature, Sc
     return signature, scope_of_function(inner)
 
 
-def wrapper_parameters(function: Callable[..., Any]) -> list[tuple[inspect.Parameter, Scope]]:
-    """What the wrappers around a handler take for themselves: their keyword-only parameters, the outermost's first."""
+def wrapper_parameters(function: Callable[..., Any], skip: int) -> list[tuple[inspect.Parameter, Scope]]:
+    """What the wrappers around a handler take for themselves, after `skip` parameters, the outermost's first."""
     found: list[tuple[inspect.Parameter, Scope]] = []
     while (inner := getattr(function, "__wrapped__", None)) is not None:
         scope = scope_of_function(function)
-        own = inspect.signature(function, follow_wrapped=False).parameters.values()
-        found += [(parameter, scope) for parameter in own if parameter.kind is inspect.Parameter.KEYWORD_ONLY]
+        own = list(inspect.signature(function, follow_wrapped=False).parameters.values())[skip:]
+        found += [
+            (parameter, scope)
+            for parameter in own
+            if parameter.kind in (inspect.Parameter.KEYWORD_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
+        ]
         function = inner
     return found

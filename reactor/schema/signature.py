@@ -59,10 +59,9 @@ def arguments_of(
         return _explicit(parameters, args, scope)
     where = scope.where
     places = {parameter.name: scope for parameter in parameters}
-    for parameter, wrapper_scope in wrapper_parameters(handler):
-        if parameter.name not in places:
-            parameters.append(parameter)
-            places[parameter.name] = wrapper_scope
+    around = {p.name: (p, place) for p, place in wrapper_parameters(handler, skip) if p.name not in places}
+    parameters = [p for p, _ in around.values()] + parameters
+    places.update({name: place for name, (_, place) in around.items()})
     for parameter in parameters:
         if parameter.kind in (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD):
             stars = "*" if parameter.kind is inspect.Parameter.VAR_POSITIONAL else "**"

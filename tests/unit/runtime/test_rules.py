@@ -61,7 +61,7 @@ WRAPPED = """
     def user_query(handler: Callable[Concatenate[GuardedCtx, P], Coroutine[Any, Any, R]]) -> Query[QueryCtx, P, R]:
         @query
         @wraps(handler)
-        async def wrapper(ctx: QueryCtx, *args: P.args, user: str, **kwargs: P.kwargs) -> R:
+        async def wrapper(ctx: QueryCtx, user: str, *args: P.args, **kwargs: P.kwargs) -> R:
             return await handler(GuardedCtx(with_rules(ctx.db, rules(ctx, user)), user, ctx), *args, **kwargs)
 
         return wrapper
@@ -70,7 +70,7 @@ WRAPPED = """
     def user_mutation(handler: Callable[Concatenate[GuardedCtx, P], Coroutine[Any, Any, R]]) -> Mutation[MutationCtx, P, R]:
         @mutation
         @wraps(handler)
-        async def wrapper(ctx: MutationCtx, *args: P.args, user: str, **kwargs: P.kwargs) -> R:
+        async def wrapper(ctx: MutationCtx, user: str, *args: P.args, **kwargs: P.kwargs) -> R:
             return await handler(GuardedCtx(with_rules(ctx.db, rules(ctx, user)), user, ctx), *args, **kwargs)
 
         return wrapper
