@@ -11,6 +11,7 @@ import os
 import signal
 import socket
 import sys
+import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
@@ -27,6 +28,11 @@ EXIT_CANNOT_START = 2
 """Something is wrong that another try won't mend: a port in use, a directory in use, a wrong setting."""
 
 ONE_REQUEST_S = 0.5
+"""Signals that come within this time are one."""
+STORE_GRACE_S = 12.0
+"""What the store may take to close, beyond what functions may."""
+EXIT_AFTER_S = 2.0
+"""How long threads that still run are waited for at the very end."""
 
 _STOPPING_SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
@@ -89,8 +95,25 @@ def serve_forever(
         console.complain(str(error))
         return EXIT_CANNOT_START
     main = _serve(settings, sockets, live_reload=live_reload, parent=parent, started=started)
-    with asyncio.Runner(loop_factory=_loop_factory()) as runner:
-        return runner.run(main)
+    runner = asyncio.Runner(loop_factory=_loop_factory())
+    try:
+        status = runner.run(main)
+    except BaseException:
+        _exit_soon(1)
+        raise
+    _exit_soon(status)
+    runner.close()
+    return status
+
+
+def _exit_soon(status: int) -> None:
+    """End the process in a moment whatever its threads do: one that is stuck in a C call would be waited for, for ever."""
+
+    def exit_now() -> None:
+        time.sleep(EXIT_AFTER_S)
+        os._exit(status)
+
+    threading.Thread(target=exit_now, name="exit", daemon=True).start()
 
 
 def _loop_factory() -> Any:
@@ -159,12 +182,17 @@ async def _serve(
             reactor.quiesce()
             for server in servers:
                 server.should_exit = True
-            await stop.unless_impatient(asyncio.gather(*serving))
+            await stop.unless_impatient(asyncio.gather(*serving), settings.stop_grace_s + EXIT_AFTER_S)
         finally:
             for task in background:
                 task.cancel()
             await asyncio.gather(*background, return_exceptions=True)
-            await stop.unless_impatient(asyncio.ensure_future(reactor.stop()))
+            ended = await stop.unless_impatient(
+                asyncio.ensure_future(reactor.stop()), settings.stop_grace_s + STORE_GRACE_S
+            )
+    if not ended and not stop.impatient:
+        console.complain("a function does not end; stopping without it")
+        return 1
     if stop.impatient:
         console.say("stopped without waiting")
         os._exit(130)
@@ -269,13 +297,15 @@ class _StopRequest:
         for task in done - {asked}:
             await task
 
-    async def unless_impatient(self, work: asyncio.Future[Any]) -> None:
-        """Wait for `work`, or for the second signal."""
+    async def unless_impatient(self, work: asyncio.Future[Any], patience_s: float) -> bool:
+        """Wait for `work`, for the second signal, or for so long. Returns whether `work` ended; its error is raised."""
         impatience = asyncio.create_task(self._impatience.wait())
-        await asyncio.wait([work, impatience], return_when=asyncio.FIRST_COMPLETED)
+        await asyncio.wait([work, impatience], return_when=asyncio.FIRST_COMPLETED, timeout=patience_s)
         impatience.cancel()
-        if work.done():
-            work.result()
+        if not work.done():
+            return False
+        work.result()
+        return True
 
 
 async def _heartbeat(hang_after_s: float) -> None:

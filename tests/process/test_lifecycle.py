@@ -33,6 +33,27 @@ async def kill(ctx: MutationCtx) -> None:
     os.kill(os.getpid(), 9)
 """
 
+STUCK = """
+import asyncio
+import ctypes
+import sys
+from reactor import CTX, KIND
+
+
+def block():
+    sys.stderr.write("waiting now\\n")
+    sys.stderr.flush()
+    ctypes.CDLL(None).sleep(1000)
+
+
+@KIND
+async def sleep(ctx: CTX) -> None:
+    if "KIND" == "action":
+        await asyncio.to_thread(block)
+    else:
+        block()
+"""
+
 SLOW = """
 import asyncio
 import sys
@@ -136,9 +157,25 @@ def _stopped_by_another(running: ReactorProcess) -> bool:
     return True
 
 
-def test_a_second_process_on_the_same_data_is_refused_by_name(app: Path, server: Server) -> None:
+@pytest.mark.parametrize("kind", ["query", "mutation", "action"])
+def test_a_function_stuck_in_a_c_call_does_not_keep_it_from_ending(app: Path, server: Server, kind: str) -> None:
+    """Engine rule 21: a grace period, then it exits."""
+    (app / "functions" / "stuck.py").write_text(STUCK.replace("KIND", kind).replace("CTX", kind.capitalize() + "Ctx"))
+    running = server(app, env={"REACTOR_STOP_GRACE_S": "1"}).start()
+    with ThreadPoolExecutor() as pool:
+        answer = pool.submit(running.call, kind, "stuck:sleep")
+        _wait_until(lambda: "waiting now" in running.log())
+        os.kill(running.pid, signal.SIGTERM)
+        running.wait_exit(40)
+        assert isinstance(answer.exception(30), httpx.HTTPError)
+    running.start()
+    assert running.query("notes:word") == "first"
+
+
+@pytest.mark.parametrize("mode", ["dev", "serve"])
+def test_a_second_process_on_the_same_data_is_refused_by_name(app: Path, server: Server, mode: str) -> None:
     first = server(app).start()
-    second = server(app)
+    second = server(app, mode=mode)
     second.data = first.data
     second.start(ready=False)
     assert second.wait_exit() == 2
