@@ -240,7 +240,7 @@ class DatabaseWriter(DatabaseReader):
     def _target(self, target: Any, method: str) -> tuple[TableInfo, str]:
         if type(target) is str:
             id = target
-        elif not isinstance(target, Document) or (id := target._id) is UNSET:
+        elif not isinstance(target, Document) or (id := target._id) is UNSET:  # pyright: ignore
             id = _text(target, method)
         table = self._call.tx.table_of_id(id)
         if table is None:

@@ -312,6 +312,7 @@ class TypeReader:
         whole = [*system, *fields]
         guard = fields_guard(whole, present="_creation_time")
         shape = StructShape(cls, whole, fast=fast, guard=_with_id(guard))
+        shape.own_guard = fields_guard(fields)
         cls._reactor_shape = shape
         return shape
 

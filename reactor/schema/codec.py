@@ -26,7 +26,7 @@ _LARGE_NUMBER: Final = re.compile(rb"(?:^|[\[,:])-?\d{16}")
 class Codec:
     """Both directions for one `Shape`. Keeps no state, safe on all threads."""
 
-    __slots__ = ("_fast", "_finish", "_guard", "shape", "validator")
+    __slots__ = ("_fast", "_finish", "_guard", "_own_guard", "shape", "validator")
 
     def __init__(self, shape: Shape) -> None:
         self.shape = shape
@@ -35,6 +35,7 @@ class Codec:
         self._guard: Guard | None = None
         self._finish: Finish | None = None
         self._fast, self._guard, self._finish = _decoder(shape)
+        self._own_guard: Guard | None = shape.own_guard if isinstance(shape, StructShape) else self._guard
 
     def decode(self, raw: bytes, resolve: Resolver | None) -> Any:
         """Wire bytes from outside → the Python object. Raises InvalidValue with path, expected and got."""
@@ -102,14 +103,17 @@ class Codec:
         return self.load(value, None)
 
     def takes(self, raw: bytes, resolve: Resolver | None) -> bool:
-        """Whether the fast way takes the bytes: then they fit. False says nothing; the validator decides."""
+        """Whether the fast way takes the bytes of a document with the system fields that the database gave it.
+
+        Then they fit. False says nothing; the validator decides.
+        """
         if self._fast is None:
             return False
         try:
             obj = self._fast(raw)
             if self._finish is not None:
                 self._finish(obj, resolve)
-            return self._guard is None or self._guard(obj, resolve)
+            return self._own_guard is None or self._own_guard(obj, resolve)
         except Exception:
             return False
 

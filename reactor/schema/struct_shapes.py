@@ -44,6 +44,8 @@ class StructShape(Shape):
         self.finish = _finish_fields(fields) if fast is not None else None
         self._loads = tuple((f.field.wire, f.field.name, f.shape.load) for f in fields)
         self.guard = guard
+        self.own_guard = guard
+        """What is left to check of a document whose system fields are known to be right."""
 
     def load(self, value: dict[str, Any], resolve: Resolver | None) -> Any:
         return self.cls(**{name: load(value[wire], resolve) for wire, name, load in self._loads if wire in value})
