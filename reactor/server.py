@@ -151,9 +151,7 @@ class Reactor:
                 if not tolerate_broken_app:
                     raise
                 self.broken = error
-            gatekeeper = Gatekeeper(
-                AdminKeys(self.admin_keys), self.identities, instance_name=settings.instance_name
-            )
+            gatekeeper = Gatekeeper(AdminKeys(self.admin_keys), self.identities, instance_name=settings.instance_name)
             self._sync = SyncServer(self.backend, gatekeeper, clock=self.clock, limits=settings.limits)
             self._functions_api = FunctionApi(self.backend, gatekeeper, limits=settings.limits)
             self._site = Site(self.backend, gatekeeper, limits=settings.limits)

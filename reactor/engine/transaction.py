@@ -214,7 +214,9 @@ class Transaction:
             self._scans.append(scan)
         return scan
 
-    def rows(self, table: TableInfo, range_: IndexRange, limit: int, *, reverse: bool = False) -> list[tuple[bytes, bytes]]:
+    def rows(
+        self, table: TableInfo, range_: IndexRange, limit: int, *, reverse: bool = False
+    ) -> list[tuple[bytes, bytes]]:
         """The first rows of a range of `table`, `limit` (up to `FIRST_CHUNK`) at most; the caller reads them all.
 
         What `scan` would read, for less.
@@ -386,7 +388,9 @@ class WriteTransaction(Transaction):
         self._documents[document_id] = table, body
         return body
 
-    def rows(self, table: TableInfo, range_: IndexRange, limit: int, *, reverse: bool = False) -> list[tuple[bytes, bytes]]:
+    def rows(
+        self, table: TableInfo, range_: IndexRange, limit: int, *, reverse: bool = False
+    ) -> list[tuple[bytes, bytes]]:
         rows = super().rows(table, range_, limit, reverse=reverse)
         for key, body in rows:
             self.remember(table, key, body)

@@ -47,7 +47,10 @@ DIED: Final = "Transient error while executing action"
 State = Literal["pending", "inProgress", "success", "failed", "canceled"]
 
 _UNLIMITED: Final = Limits(
-    **{name: 2**62 for name in ("documents_read", "bytes_read", "database_queries", "documents_written", "bytes_written")}
+    **{
+        name: 2**62
+        for name in ("documents_read", "bytes_read", "database_queries", "documents_written", "bytes_written")
+    }
 )
 
 
@@ -77,9 +80,7 @@ def jobs_table(tx: Transaction) -> TableInfo:
     return tx.catalogue.tables[TABLE]
 
 
-def schedule(
-    tx: WriteTransaction, name: str, args: bytes, scheduled_time: float, *, by: str | None = None
-) -> str:
+def schedule(tx: WriteTransaction, name: str, args: bytes, scheduled_time: float, *, by: str | None = None) -> str:
     """Add a job and return its id. What a canceled job `by` schedules is canceled from the start.
 
     Raises LimitExceeded (functions scheduled and the size of their arguments, per transaction).

@@ -35,7 +35,9 @@ class Cors:
         self._any = "*" in origins
         self._exact = frozenset(o for o in origins if "*" not in o)
         self._patterns = [
-            re.compile(re.escape(o).replace(r"\*", r"[a-z0-9-]+(?:\.[a-z0-9-]+)*")) for o in origins if "*" in o and o != "*"
+            re.compile(re.escape(o).replace(r"\*", r"[a-z0-9-]+(?:\.[a-z0-9-]+)*"))
+            for o in origins
+            if "*" in o and o != "*"
         ]
         self.headers = None if headers is None else tuple(headers)
         self.expose = tuple(expose)
@@ -99,11 +101,17 @@ def cors(
         if origin != "*" and not _ORIGIN.fullmatch(origin):
             raise SchemaError(
                 f"cors: {origin!r} is not an origin. Write scheme and host, without a path: "
-                f"\"https://app.example.com\", or \"*\" for all."
+                f'"https://app.example.com", or "*" for all.'
             )
     if credentials and (not origins or "*" in origins):
         raise SchemaError("cors: with credentials=True, name the origins: any page could act as its visitor otherwise.")
-    return Cors(origins or ("*",), headers=_names(headers), expose=_names(expose) or (), credentials=credentials, max_age=max_age)
+    return Cors(
+        origins or ("*",),
+        headers=_names(headers),
+        expose=_names(expose) or (),
+        credentials=credentials,
+        max_age=max_age,
+    )
 
 
 def _names(names: Any) -> tuple[str, ...] | None:

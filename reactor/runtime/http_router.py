@@ -116,7 +116,9 @@ class HttpRouter:
 
         None when no route of the path has `cors`. Without a method, or for one that is not there, the first that has.
         """
-        found = {m: route.cors for m in METHODS if (route := self.match(m, path)) is not None and route.cors is not None}
+        found = {
+            m: route.cors for m in METHODS if (route := self.match(m, path)) is not None and route.cors is not None
+        }
         if not found:
             return None
         chosen = found.get("GET" if method == "HEAD" else method or "", next(iter(found.values())))
@@ -196,14 +198,18 @@ class BoundRoute:
         parameters = list(signature.parameters.values())
         where = scope.where
         if not parameters or parameters[0].kind not in _POSITIONAL:
-            raise SchemaError(f"{where} needs the context as its first parameter: `async def …(ctx: ActionCtx, request: Request)`.")
+            raise SchemaError(
+                f"{where} needs the context as its first parameter: `async def …(ctx: ActionCtx, request: Request)`."
+            )
         for parameter in parameters[1:]:
             if parameter.kind in (inspect.Parameter.VAR_KEYWORD, inspect.Parameter.VAR_POSITIONAL):
                 continue
             annotation = parameter.annotation
             if annotation is not _EMPTY:
                 annotation = types.reader.evaluate(annotation, scope.at(f"{where}({parameter.name})"))
-            is_request = annotation is _EMPTY or (isinstance(annotation, type) and issubclass(annotation, HTTPConnection))
+            is_request = annotation is _EMPTY or (
+                isinstance(annotation, type) and issubclass(annotation, HTTPConnection)
+            )
             if not is_request:
                 if parameter.default is not _EMPTY and not _is_body_type(annotation):
                     continue  # its default is all it ever gets
@@ -312,5 +318,7 @@ def router_of(modules: Mapping[str, Any], types: SchemaDefinition) -> BoundRoute
         raise SchemaError(f"{file}: `http` must be an HttpRouter, not {type(router).__name__}.")
     other = next((name for name, value in vars(module).items() if isinstance(value, HttpRouter)), None)
     if other is not None:
-        raise SchemaError(f"{file}: the router must be called `http`: `http = HttpRouter()`; this one is called {other!r}.")
+        raise SchemaError(
+            f"{file}: the router must be called `http`: `http = HttpRouter()`; this one is called {other!r}."
+        )
     return None

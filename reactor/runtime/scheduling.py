@@ -39,11 +39,21 @@ class Scheduler:
 
     @overload
     def run_after(
-        self, delay: float | timedelta, ref: Mutation[Any, P, Any] | Action[Any, P, Any], /, *args: P.args, **kwargs: P.kwargs
+        self,
+        delay: float | timedelta,
+        ref: Mutation[Any, P, Any] | Action[Any, P, Any],
+        /,
+        *args: P.args,
+        **kwargs: P.kwargs,
     ) -> JobId: ...
     @overload
     def run_after(
-        self, delay: float | timedelta, ref: FunctionProxy | str, args: Mapping[str, Any] | None = None, /, **kwargs: Any
+        self,
+        delay: float | timedelta,
+        ref: FunctionProxy | str,
+        args: Mapping[str, Any] | None = None,
+        /,
+        **kwargs: Any,
     ) -> JobId: ...
     def run_after(self, delay: Any, ref: Any, /, *args: Any, **kwargs: Any) -> Any:
         """Run `ref` after `delay` (a timedelta, or milliseconds; 0 for right after the commit) and return the job's id.
@@ -54,7 +64,12 @@ class Scheduler:
 
     @overload
     def run_at(
-        self, time: float | datetime, ref: Mutation[Any, P, Any] | Action[Any, P, Any], /, *args: P.args, **kwargs: P.kwargs
+        self,
+        time: float | datetime,
+        ref: Mutation[Any, P, Any] | Action[Any, P, Any],
+        /,
+        *args: P.args,
+        **kwargs: P.kwargs,
     ) -> JobId: ...
     @overload
     def run_at(
@@ -185,8 +200,7 @@ def _at(time: Any, now_ms: float) -> float:
         time = time.timestamp() * 1000
     if isinstance(time, bool) or not isinstance(time, int | float) or not math.isfinite(time):
         raise _invalid(
-            "The invoke time must a Date or a timestamp: an aware datetime, or milliseconds since 1970, not "
-            f"{time!r}"
+            f"The invoke time must a Date or a timestamp: an aware datetime, or milliseconds since 1970, not {time!r}"
         )
     return _within_years(float(time), now_ms)
 
@@ -268,6 +282,7 @@ def encode_for_later(
         raise InvalidArguments(text, path=error.path, expected=error.expected, got=error.got) from None
     if len(raw) > limit:
         raise InvalidArguments(
-            f"Arguments for {path} are too large (actual: {len(raw)} bytes, limit: {limit} bytes)", code="ArgumentsTooLarge"
+            f"Arguments for {path} are too large (actual: {len(raw)} bytes, limit: {limit} bytes)",
+            code="ArgumentsTooLarge",
         )
     return raw

@@ -132,9 +132,7 @@ def too_many(count: int) -> InvalidValue:
     )
 
 
-def check_document_limits(
-    doc: dict[str, Any], body: bytes | None = None, changed: Iterable[str] | None = None
-) -> None:
+def check_document_limits(doc: dict[str, Any], body: bytes | None = None, changed: Iterable[str] | None = None) -> None:
     """Raise InvalidValue unless `doc`, a whole document with its system fields, may be stored: size, nesting, and
     underscores left to the system.
 
