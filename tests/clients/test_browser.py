@@ -73,7 +73,9 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
 async def browser() -> AsyncIterator[Browser]:
     executable = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
     if executable is None:
-        unavailable("the client in a browser was not tested, because neither `chromium` nor `google-chrome` is on the PATH")
+        unavailable(
+            "the client in a browser was not tested, because neither `chromium` nor `google-chrome` is on the PATH"
+        )
     async with async_playwright() as playwright:
         browser = await playwright.chromium.launch(executable_path=executable, args=FLAGS)
         yield browser
