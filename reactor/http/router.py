@@ -22,6 +22,10 @@ logger = logging.getLogger("reactor.http")
 
 AsgiApp = Callable[[Scope, Receive, Send], Awaitable[None]]
 
+SiteApp = Callable[[Scope, Receive, Send, str], Awaitable[None]]
+"""Serves HTTP actions, given the path that their routes are matched with."""
+
+SITE_PREFIX = "/http/"
 _OWN_PREFIXES = ("/api/", "/version", "/instance_", "/echo")
 
 
@@ -40,8 +44,9 @@ def route_path(scope: Scope) -> str:
 class Router:
     """`/api/query` and its like, the sync WebSocket and the small routes; all else goes to `fallback`.
 
-    `fallback` gets its scopes untouched, lifespan included; its answers below `/api/` get the CORS headers as well. `routes` adds or replaces
-    handlers by method and path.
+    `fallback` gets its scopes untouched, lifespan included; its answers below `/api/` get the CORS headers as well. `site`
+    serves what is below `/http/`; `routes` adds or replaces handlers by method and path,
+    `routes_below` those for whatever is right below a path (which ends in a slash).
     """
 
     def __init__(
@@ -52,10 +57,13 @@ class Router:
         version: str,
         instance_name: str,
         fallback: AsgiApp | None = None,
+        site: SiteApp | None = None,
         routes: Mapping[tuple[str, str], Handler] | None = None,
+        routes_below: Mapping[tuple[str, str], Handler] | None = None,
     ) -> None:
         self._sync = sync
         self._fallback = fallback
+        self._site = site
         self._run = functions.run
         self._routes: dict[tuple[str, str], Handler] = {
             **misc_routes(version=version, instance_name=instance_name),
@@ -69,6 +77,7 @@ class Router:
             ("POST", "/api/function"): functions.function,
             **(routes or {}),
         }
+        self._below = dict(routes_below or {})
         self._paths = {path for _, path in self._routes}
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -111,6 +120,10 @@ class Router:
             await self._handle(handler, request)
         elif path in self._paths or path.startswith("/api/run/"):
             await request.answer_error(HttpError(405, "MethodNotAllowed", f"{method} is not a method of {path}."))
+        elif (handler := self._below.get((method, path[: path.rfind("/") + 1]))) is not None:
+            await self._handle(handler, request)
+        elif self._site is not None and path.startswith(SITE_PREFIX):
+            await self._site(scope, receive, send, path[len(SITE_PREFIX) - 1 :])
         elif self._fallback is not None:
             if request.origin is not None and path.startswith(_OWN_PREFIXES):
                 send = _with_cors(send, request.origin)
