@@ -9,6 +9,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from reactor.auth.authenticator import AuthenticationError
     from reactor.auth.identity import UserIdentity
     from reactor.auth.providers import JwtProvider, OidcProvider
     from reactor.errors import (
@@ -29,6 +30,8 @@ if TYPE_CHECKING:
     from reactor.runtime.actions import ActionCtx
     from reactor.runtime.contexts import MutationCtx, QueryCtx
     from reactor.runtime.environment import Environment
+    from reactor.runtime.http_cors import cors
+    from reactor.runtime.http_router import HttpRouter
     from reactor.runtime.paging import PaginationOptions, PaginationResult
     from reactor.runtime.references import Reference, api, internal
     from reactor.runtime.registry import (
@@ -56,6 +59,7 @@ if TYPE_CHECKING:
 _HOMES = {
     "ActionCtx": "reactor.runtime.actions",
     "ApplicationError": "reactor.errors",
+    "AuthenticationError": "reactor.auth.authenticator",
     "DatabaseError": "reactor.errors",
     "DocumentNotFound": "reactor.errors",
     "FunctionError": "reactor.errors",
@@ -75,6 +79,8 @@ _HOMES = {
     "MutationCtx": "reactor.runtime.contexts",
     "QueryCtx": "reactor.runtime.contexts",
     "Environment": "reactor.runtime.environment",
+    "cors": "reactor.runtime.http_cors",
+    "HttpRouter": "reactor.runtime.http_router",
     "PaginationOptions": "reactor.runtime.paging",
     "PaginationResult": "reactor.runtime.paging",
     "Reference": "reactor.runtime.references",
@@ -114,6 +120,7 @@ __all__ = [
     "Action",
     "ActionCtx",
     "ApplicationError",
+    "AuthenticationError",
     "DatabaseError",
     "Document",
     "DocumentNotFound",
@@ -122,6 +129,7 @@ __all__ = [
     "Function",
     "FunctionError",
     "FunctionNotFound",
+    "HttpRouter",
     "Id",
     "Int64",
     "InvalidArguments",
@@ -151,6 +159,7 @@ __all__ = [
     "UserIdentity",
     "action",
     "api",
+    "cors",
     "define_schema",
     "define_table",
     "field",

@@ -21,6 +21,7 @@ import msgspec
 from reactor.auth.admin_key import AdminKeys
 from reactor.auth.headers import Gatekeeper
 from reactor.auth.identities import Identities
+from reactor.auth.identity import Caller
 from reactor.clock import Clock, ManualClock, SystemClock
 from reactor.config import Settings, load_settings
 from reactor.engine.database import Database
@@ -31,15 +32,19 @@ from reactor.http.request import HttpError, Receive, Request, Scope, Send
 from reactor.http.router import Router
 from reactor.http.site import Site
 from reactor.http.status_page import ListedFunction, render_status_page
+from reactor.http.storage import StorageApi
 from reactor.model.system_tables import ensure_system_tables
 from reactor.runtime.app import App
 from reactor.runtime.backend import LiveBackend
+from reactor.runtime.file_service import FILE_PATH, UPLOAD_PATH, FileService
 from reactor.runtime.host import Host
 from reactor.runtime.loader import AppLoader
 from reactor.runtime.poison import PoisonGuard
+from reactor.store.blob_files import FileBlobs
 from reactor.store.sqlite.retention import Retention
 from reactor.store.sqlite.store import SqliteStore
 from reactor.sync.server import SyncServer
+from reactor.workers.file_collector import FileCollector
 from reactor.workers.scheduler import Scheduler
 
 if TYPE_CHECKING:
@@ -131,6 +136,15 @@ class Reactor:
             poison = guards.enter_context(contextlib.closing(PoisonGuard(settings.data)))
             self._provide_admin_key()
             self.database = database
+            self.files = FileService(
+                database,
+                FileBlobs(settings.data / "files"),
+                self.clock,
+                settings.limits,
+                secret=await _kept_secret(database, "upload_key"),
+                origin=lambda: self.url,
+            )
+            await self.files.blobs.open()
             self.host = Host(
                 limits=settings.limits,
                 clock=self.clock,
@@ -138,11 +152,15 @@ class Reactor:
                 poison=poison,
                 cursor_key=await _kept_secret(database, "cursor_key"),
                 dev=settings.dev,
+                files=self.files,
             )
             self.backend = LiveBackend(database, self.host, dev=settings.dev)
             undo.push_async_callback(self.backend.close)
             self.scheduler = Scheduler(database, self.backend)
             undo.push_async_callback(self.scheduler.close, settings.stop_grace_s)
+            collector = FileCollector(self.files, database, self.clock)
+            collector.start()
+            undo.push_async_callback(collector.close)
             self.identities = Identities.of(settings, self.clock)
             undo.push_async_callback(self.identities.close)
             try:
@@ -156,13 +174,15 @@ class Reactor:
             self._functions_api = FunctionApi(self.backend, gatekeeper, limits=settings.limits)
             self._site = Site(self.backend, gatekeeper, limits=settings.limits)
             undo.push_async_callback(self._site.close, settings.stop_grace_s)
+            storage = StorageApi(self.files, limits=settings.limits)
             self._router = Router(
                 self._functions_api,
                 self._sync,
                 version=version(),
                 instance_name=settings.instance_name,
                 site=self._site,
-                routes=self._routes(),
+                routes=self._routes() | {("POST", UPLOAD_PATH): storage.upload},
+                routes_below={("GET", FILE_PATH): storage.download, ("HEAD", FILE_PATH): storage.download},
             )
             self._loop = asyncio.get_running_loop()
             self._closing = undo.pop_all()
@@ -293,15 +313,18 @@ class Reactor:
         self._stop_with_loop = stop_at_the_end()
         await anext(self._stop_with_loop)
 
-    async def site(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """The application of the site port, where HTTP actions are served at the root."""
+    async def site(self, scope: Scope, receive: Receive, send: Send, caller: Caller | None = None) -> None:
+        """The application of the site port, where HTTP actions are served at the root.
+
+        `caller` asks, whatever the request's headers say (tests).
+        """
         if scope["type"] == "lifespan":
             return
         if scope["type"] == "websocket":
             await receive()
             await send({"type": "websocket.close", "code": 1000})
             return
-        await self._site(scope, receive, send)
+        await self._site(scope, receive, send, caller=caller)
 
     # ------------------------------------------------------------------------------------------------------ small routes
 

@@ -158,6 +158,10 @@ class Backend:
         """
         return Backend(self.reactor, user(subject, attributes))
 
+    async def with_token(self, token: str) -> Backend:
+        """The same deployment, as the user that this token proves: see the fixture `issuer`. Raises AuthenticationError."""
+        return Backend(self.reactor, await self.reactor.identities.authenticate(token))
+
     def as_admin(self) -> Backend:
         """The same deployment, with the admin key."""
         return Backend(self.reactor, admin())
@@ -177,12 +181,30 @@ class Backend:
             await asyncio.sleep(0)
 
     async def fetch(self, path: str, method: str = "GET", **options: Any) -> httpx.Response:
-        """Call an HTTP action: a request to the site port. `options` as for `httpx.request` (`json`, `headers` …)."""
+        """Call an HTTP action: a request to the site port. `options` as for `httpx.request` (`json`, `headers` …).
+
+        It is answered as this backend's user (`as_user`), unless `headers` have an Authorization of their own.
+        """
         import httpx
 
         if not path.startswith("/"):
             raise ValueError(f"the path must start with '/', not {path!r}")
-        transport = httpx.ASGITransport(self.reactor.site)
+
+        async def site(scope: Any, receive: Any, send: Any) -> None:
+            complete = False
+
+            async def watched(event: Any) -> None:
+                nonlocal complete
+                complete = event["type"] == "http.response.body" and not event.get("more_body")
+                await send(event)
+
+            named = any(name == b"authorization" for name, _ in scope["headers"])
+            caller = None if named or self.caller is ANONYMOUS else self.caller
+            await self.reactor.site(scope, receive, watched, caller=caller)
+            if not complete:
+                raise httpx.RemoteProtocolError("the answer was cut off: the handler failed while it was answering")
+
+        transport = httpx.ASGITransport(site)
         async with httpx.AsyncClient(transport=transport, base_url=self.reactor.site_url) as client:
             return await client.request(method, path, **options)
 
