@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from reactor.runtime.environment import Environment
     from reactor.runtime.http_cors import cors
     from reactor.runtime.http_router import HttpRouter
+    from reactor.runtime.files import FileMetadata, FileObject
     from reactor.runtime.paging import PaginationOptions, PaginationResult
     from reactor.runtime.references import Reference, api, internal
     from reactor.runtime.registry import (
@@ -81,6 +82,8 @@ _HOMES = {
     "Environment": "reactor.runtime.environment",
     "cors": "reactor.runtime.http_cors",
     "HttpRouter": "reactor.runtime.http_router",
+    "FileMetadata": "reactor.runtime.files",
+    "FileObject": "reactor.runtime.files",
     "PaginationOptions": "reactor.runtime.paging",
     "PaginationResult": "reactor.runtime.paging",
     "Reference": "reactor.runtime.references",
@@ -126,6 +129,8 @@ __all__ = [
     "DocumentNotFound",
     "Environment",
     "Fields",
+    "FileMetadata",
+    "FileObject",
     "Function",
     "FunctionError",
     "FunctionNotFound",

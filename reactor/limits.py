@@ -69,6 +69,12 @@ class Limits(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     http_response_bytes: int = 20 * MIB
     concurrent_http_actions: int = 64
 
+    # One file.
+    file_bytes: int = 1024 * 1024 * MIB
+    upload_time_s: float = 3_600.0
+    upload_stall_s: float = 60.0
+    """An upload of which nothing arrives for this long is given up."""
+
     # One connection.
     queued_mutations: int = 1_000
     inflight_actions: int = 1_000

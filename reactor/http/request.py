@@ -133,6 +133,17 @@ class Request:
         await self.send({"type": "http.response.start", "status": 200, "headers": all_headers})
         await self.send({"type": "http.response.body", "body": body})
 
+    async def begin(self, status: int, headers: list[tuple[bytes, bytes]]) -> None:
+        """Send the head of an answer whose body the caller sends, piece by piece."""
+        await self.send(
+            {"type": "http.response.start", "status": status, "headers": [*headers, *cors_headers(self.origin)]}
+        )
+
+    async def answer_head(self, status: int, headers: list[tuple[bytes, bytes]]) -> None:
+        """Send an answer without a body: to HEAD, or 304."""
+        await self.begin(status, headers)
+        await self.send({"type": "http.response.body", "body": b""})
+
     async def answer_preflight(self, headers: list[tuple[bytes, bytes]]) -> None:
         """Answer an OPTIONS request."""
         all_headers = [*headers, (b"content-length", b"0")]

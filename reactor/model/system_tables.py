@@ -27,7 +27,7 @@ SYSTEM_TABLES: Final[dict[str, dict[str, tuple[str, ...]]]] = {
     "_environment_variables": {"by_name": ("name",)},
     "_cron_jobs": {"by_name": ("name",)},
     "_cron_job_runs": {"by_name_and_time": ("name", "scheduledTime")},
-    "_files": {"by_storage_id": ("storageId",), "by_key": ("key",)},
+    "_files": {"by_storage_id": ("storageId",), "by_key": ("key",), "by_blob": ("blob",)},
 }
 """Table → index → fields. An index that is added here to a table with documents in it is not filled: give it a new name
 only together with a migration."""

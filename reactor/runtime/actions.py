@@ -16,8 +16,9 @@ from reactor.errors import FunctionError, LimitExceeded
 from reactor.runtime.app import App, wrong_kind
 from reactor.runtime.environment import ContextEnvironment
 from reactor.runtime.execute import Execution, attach, decode_arguments, encode_result, execution_of
+from reactor.runtime.files import ActionStorage
 from reactor.runtime.host import DEFAULT_HOST, Host, Runner
-from reactor.runtime.later import Storage, not_yet
+from reactor.runtime.later import not_yet
 from reactor.runtime.logs import CURRENT, ContextLog, LogLines, capture_output
 from reactor.runtime.nested import encode_call
 from reactor.runtime.references import FunctionProxy
@@ -41,7 +42,7 @@ class ActionAuth:
 
     async def get_user_identity(self) -> UserIdentity | None:
         """The verified user, or None."""
-        return self._running.caller.user
+        return self._running.caller.verified_user()
 
     @property
     def is_admin(self) -> bool:
@@ -127,9 +128,9 @@ class ActionCtx:
         return ActionScheduler(self._running)
 
     @property
-    def storage(self) -> Storage:
+    def storage(self) -> ActionStorage:
         """Files."""
-        return Storage()
+        return ActionStorage(self._running)
 
     async def vector_search(
         self,

@@ -10,7 +10,7 @@ from reactor.auth.identity import UserIdentity
 from reactor.runtime.call import Call, Operation
 from reactor.runtime.database import DatabaseReader, DatabaseWriter
 from reactor.runtime.environment import ContextEnvironment
-from reactor.runtime.later import Storage
+from reactor.runtime.files import StorageReader, StorageWriter
 from reactor.runtime.logs import ContextLog
 from reactor.runtime.metrics import Metrics
 from reactor.runtime.nested import run_nested
@@ -39,7 +39,7 @@ class Auth:
     def _identity(self) -> UserIdentity | None:
         root = self._call.root
         root.observed_identity = True
-        return root.caller.user
+        return root.caller.verified_user()
 
     @property
     def is_admin(self) -> bool:
@@ -77,9 +77,9 @@ class QueryCtx:
         return Auth(self._call)
 
     @property
-    def storage(self) -> Storage:
-        """Files."""
-        return Storage()
+    def storage(self) -> StorageReader:
+        """What is known of stored files."""
+        return StorageReader(self._call)
 
     @property
     def env(self) -> ContextEnvironment:
@@ -191,6 +191,11 @@ class MutationCtx(QueryCtx):
         def db(self) -> DatabaseWriter:
             """The database; writes happen all together or not at all."""
             ...
+
+    @property
+    def storage(self) -> StorageWriter:
+        """Stored files; what is deleted goes if this mutation commits."""
+        return StorageWriter(self._call)
 
     @property
     def scheduler(self) -> Scheduler:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import secrets
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Protocol, TypeVar
+from typing import TYPE_CHECKING, Protocol, TypeVar
 
 from reactor.auth.identity import Caller
 from reactor.clock import Clock, SystemClock
@@ -14,6 +14,9 @@ from reactor.limits import DEFAULT_LIMITS, Limits
 from reactor.runtime.app import App
 from reactor.runtime.poison import PoisonGuard
 from reactor.runtime.registry import RegisteredFunction
+
+if TYPE_CHECKING:
+    from reactor.runtime.file_service import FileService
 
 __all__ = ["DEFAULT_HOST", "Host", "NestedResult", "Runner"]
 
@@ -60,6 +63,8 @@ class Host:
     environment: Mapping[str, str] = field(default_factory=dict)
     cursor_key: bytes = field(default_factory=lambda: secrets.token_bytes(32))
     """32 secret bytes that pagination cursors are sealed with. They must outlive restarts, or pages start over."""
+    files: FileService | None = None
+    """Where files are stored."""
     poison: PoisonGuard | None = None
     """What keeps a mutation that kills the server from being run for ever."""
 

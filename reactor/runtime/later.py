@@ -2,47 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterable, Callable, Coroutine, Sequence
+from collections.abc import Callable, Coroutine, Sequence
 from typing import Any, TypeVar
 
 from typing_extensions import TypeForm
 
 from reactor.errors import FunctionError
-from reactor.schema.ids import Id
 
-__all__ = ["Storage", "not_yet"]
+__all__ = ["not_yet", "vector_search"]
 
 D = TypeVar("D")
 
 
 def not_yet(what: str, feature: str) -> FunctionError:
     return FunctionError(f"{what} comes with {feature}, which this version does not have yet.", code="NotImplemented")
-
-
-class Storage:
-    """`ctx.storage`: files."""
-
-    __slots__ = ()
-
-    def generate_upload_url(self) -> Coroutine[Any, Any, str]:
-        raise not_yet("ctx.storage", "file storage")
-
-    def get_url(self, id: Id[Any], /) -> Coroutine[Any, Any, str | None]:
-        raise not_yet("ctx.storage", "file storage")
-
-    def get_metadata(self, id: Id[Any], /) -> Coroutine[Any, Any, Any]:
-        raise not_yet("ctx.storage", "file storage")
-
-    def get(self, id: Id[Any], /) -> Coroutine[Any, Any, Any]:
-        raise not_yet("ctx.storage", "file storage")
-
-    def store(
-        self, data: bytes | AsyncIterable[bytes], /, *, content_type: str | None = None
-    ) -> Coroutine[Any, Any, Id[Any]]:
-        raise not_yet("ctx.storage", "file storage")
-
-    def delete(self, id: Id[Any], /) -> Coroutine[Any, Any, None]:
-        raise not_yet("ctx.storage", "file storage")
 
 
 def vector_search(
