@@ -25,11 +25,12 @@ from reactor.runtime.app import App
 from reactor.runtime.execute import Execution, execute_query, execution_of
 from reactor.runtime.failures import failure_of, new_request_id
 from reactor.runtime.host import Host, NestedResult
-from reactor.runtime.live import LiveQueries, LiveSubscriber
+from reactor.runtime.live import LiveQueries
 from reactor.runtime.mutation_job import MutationJob
 from reactor.runtime.pins import Pins
 from reactor.runtime.query_entry import QueryCall, QueryRun
 from reactor.runtime.registry import RegisteredFunction
+from reactor.runtime.subscriber import LiveSubscriber
 from reactor.runtime.waist import Failure, Outcome, Success
 from reactor.schema.changes import is_subset
 from reactor.schema.spec import exact_json, validator_from_json

@@ -15,7 +15,7 @@ import asyncio
 import logging
 import time
 from collections import OrderedDict
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from typing import Final
 
 from reactor.auth.identity import Caller
@@ -24,10 +24,12 @@ from reactor.engine.database import Database
 from reactor.engine.invalidation import InvalidationIndex
 from reactor.engine.transaction import Transaction
 from reactor.runtime.query_entry import SHARED, Entry, Family, QueryCall, QueryRun, make_version
-from reactor.runtime.waist import Cut, QueryUpdate, Success
+from reactor.runtime.subscriber import LiveSubscriber
+from reactor.runtime.waist import Success
+from reactor.runtime.wave import Wave
 from reactor.store.protocol import Reader, Snapshot, SnapshotEnded
 
-__all__ = ["LiveQueries", "LiveSubscriber"]
+__all__ = ["LiveQueries"]
 
 logger = logging.getLogger("reactor.runtime")
 
@@ -209,7 +211,7 @@ class LiveQueries:
         )
         snapshots = await self._database.open_snapshots(2 if slow_wanted else 1)
         ts = snapshots[0].ts
-        wave = _Wave(ts)
+        wave = Wave(ts)
         slow_started = False
         try:
             with self._database.holding(ts):
@@ -230,7 +232,7 @@ class LiveQueries:
             if len(snapshots) > 1 and not slow_started:
                 await snapshots[1].close()
 
-    def _admit(self, wave: _Wave) -> None:
+    def _admit(self, wave: Wave) -> None:
         """Let every subscriber that can have a cut at the wave's timestamp join it, and line up what has to run."""
         ts = wave.ts
         for subscriber in list(self._asking):
@@ -258,7 +260,7 @@ class LiveQueries:
                     entry.in_flight = True
                     (wave.slow if self._is_slow(entry) else wave.fast).append(entry)
 
-    async def _run_slow(self, wave: _Wave, snapshot: Snapshot) -> None:
+    async def _run_slow(self, wave: Wave, snapshot: Snapshot) -> None:
         began = time.monotonic()
         try:
             with self._database.holding(wave.ts):
@@ -282,7 +284,7 @@ class LiveQueries:
             if self._wave is None and self._asking and not self._closed:
                 self._wave = asyncio.get_running_loop().create_task(self._waves())
 
-    async def _run_lane(self, wave: _Wave, lane: list[Entry], snapshot: Snapshot) -> None:
+    async def _run_lane(self, wave: Wave, lane: list[Entry], snapshot: Snapshot) -> None:
         position = 0
         try:
             while position < len(lane):
@@ -312,7 +314,7 @@ class LiveQueries:
                 break
         return runs
 
-    def _complete(self, wave: _Wave, lane: list[Entry], entry: Entry, run: QueryRun) -> None:
+    def _complete(self, wave: Wave, lane: list[Entry], entry: Entry, run: QueryRun) -> None:
         """Take one result in: its version, its validity, whom it may serve; then cuts for whom it was the last."""
         self.runs += 1
         self._learn(entry.call.path, run.seconds)
@@ -353,7 +355,7 @@ class LiveQueries:
         elif seconds > SLOW_S:
             self._usual_s[path] = seconds
 
-    def _share(self, wave: _Wave, entry: Entry, waiting: list[LiveSubscriber]) -> Entry:
+    def _share(self, wave: Wave, entry: Entry, waiting: list[LiveSubscriber]) -> Entry:
         """The run did not look at the identity: everybody may use its result. Returns the entry that now holds it."""
         family = self._families.get(entry.family)
         if family is None or family.get(entry.caller_key) is not entry:
@@ -381,7 +383,7 @@ class LiveQueries:
             subscriber.move(ids, gone, kept)
         self._forget(gone)
 
-    def _split(self, wave: _Wave, lane: list[Entry], entry: Entry) -> None:
+    def _split(self, wave: Wave, lane: list[Entry], entry: Entry) -> None:
         """A shared entry's re-run looked at the identity: it now belongs to that identity, the others get their own."""
         family = self._families.setdefault(entry.family, {})
         if family.get(SHARED) is entry:
@@ -417,188 +419,3 @@ class LiveQueries:
         entry.call = entry.call.with_journal(journal)
         entry.family = entry.call.family
         self._families.setdefault(entry.family, {}).setdefault(entry.caller_key, entry)
-
-
-class _Wave:
-    """One snapshot's worth of runs, and who waits for which."""
-
-    __slots__ = ("fast", "slow", "ts", "waiting")
-
-    def __init__(self, ts: int) -> None:
-        self.ts = ts
-        self.fast: list[Entry] = []
-        self.slow: list[Entry] = []
-        self.waiting: dict[Entry, list[LiveSubscriber]] = {}
-
-
-class LiveSubscriber:
-    """See `waist.Subscriber`."""
-
-    __slots__ = (
-        "_closed", "_cut", "_live", "_queries", "_sent", "_stale", "_touched", "_waiter", "caller", "needed",
-        "not_before", "ts", "wave",
-    )  # fmt: skip
-
-    def __init__(self, live: LiveQueries, caller: Caller) -> None:
-        self._live = live
-        self.caller = caller
-        self.ts = 0
-        """The timestamp of the last cut."""
-        self.not_before = 0
-        self.wave: _Wave | None = None
-        self.needed: set[Entry] = set()
-        self._queries: dict[int, Entry] = {}
-        self._sent: dict[int, int] = {}
-        self._touched: set[int] = set()
-        self._stale = False
-        self._waiter: asyncio.Future[None] | None = None
-        self._cut: asyncio.Future[Cut] | None = None
-        self._closed = False
-
-    def add(self, query_id: int, path: str, args: bytes, journal: str | None = None) -> None:
-        self._follow(query_id, self._live.entry_for(QueryCall.of(path, args, journal, self.caller)))
-        self.wake()
-
-    def remove(self, query_id: int) -> None:
-        entry = self._queries.pop(query_id)
-        self._sent.pop(query_id, None)
-        self._touched.discard(query_id)
-        self._unfollow(query_id, entry)
-
-    def set_caller(self, caller: Caller) -> None:
-        if caller.key == self.caller.key:
-            return
-        changed_power = caller.is_admin != self.caller.is_admin
-        self.caller = caller
-        for query_id, entry in list(self._queries.items()):
-            if entry.caller_key == SHARED and not changed_power:
-                continue
-            self._unfollow(query_id, entry)
-            call = QueryCall(entry.call.path, entry.call.args, entry.call.journal, caller)
-            self._follow(query_id, self._live.entry_for(call))
-        self.wake()
-
-    async def wait_stale(self) -> None:
-        if self._stale or self._closed:
-            return
-        self._waiter = asyncio.get_running_loop().create_future()
-        try:
-            await self._waiter
-        finally:
-            self._waiter = None
-
-    async def cut(self, not_before: int = 0) -> Cut:
-        if self._closed:
-            raise asyncio.CancelledError("the subscriber is closed")
-        self.not_before = not_before
-        self._stale = False
-        now = self._live.processed_ts
-        if now >= not_before and all(e.is_fresh for e in self.touched_entries()):
-            return self._make_cut(now)
-        future = self._cut = asyncio.get_running_loop().create_future()
-        self._live.ask(self)
-        try:
-            return await future
-        finally:
-            self._cut = None
-            self._leave()
-
-    def close(self) -> None:
-        if self._closed:
-            return
-        self._closed = True
-        self.cancel()
-        for query_id in list(self._queries):
-            self.remove(query_id)
-
-    # For LiveQueries
-
-    def touched_entries(self) -> Iterable[Entry]:
-        queries = self._queries
-        return [queries[query_id] for query_id in self._touched]
-
-    def touch(self, query_ids: Iterable[int]) -> None:
-        """These queries may have changed."""
-        self._touched.update(query_ids)
-        self._live.mark_stale(self)
-
-    def wake(self) -> None:
-        """Let `wait_stale` return."""
-        self._stale = True
-        if self._waiter is not None and not self._waiter.done():
-            self._waiter.set_result(None)
-
-    def move(self, query_ids: Iterable[int], old: Entry, new: Entry) -> None:
-        """Follow `new` instead of `old`."""
-        for query_id in list(query_ids):
-            self._unfollow(query_id, old)
-            self._follow(query_id, new)
-        self._live.mark_stale(self)
-
-    def deliver(self, ts: int) -> None:
-        """All that was needed is valid at `ts`: hand out the cut."""
-        self._leave()
-        if self._cut is not None and not self._cut.done():
-            if all(e.valid_at(ts) for e in self.touched_entries()):
-                self._cut.set_result(self._make_cut(ts))
-            else:  # a query was added or moved while the wave ran: the next wave has it too
-                self._live.ask(self)
-
-    def give_up(self, wave: _Wave) -> None:
-        """The wave can't serve this subscriber: ask again."""
-        if self.wave is wave:
-            self._leave()
-            if self._cut is not None and not self._cut.done():
-                self._live.ask(self)
-
-    def fail(self, error: BaseException) -> None:
-        self._leave()
-        if self._cut is not None and not self._cut.done():
-            self._cut.set_exception(error)
-
-    def cancel(self) -> None:
-        self._leave()
-        for future in (self._cut, self._waiter):
-            if future is not None and not future.done():
-                future.cancel()
-
-    def _leave(self) -> None:
-        self._live.withdraw(self)
-        if self.wave is not None:
-            for entry in self.needed:
-                waiting = self.wave.waiting.get(entry)
-                if waiting is not None and self in waiting:
-                    waiting.remove(self)
-            self.wave = None
-        self.needed = set()
-
-    def _make_cut(self, ts: int) -> Cut:
-        updates: list[QueryUpdate] = []
-        still: set[int] = set()
-        for query_id in sorted(self._touched) if len(self._touched) > 1 else self._touched:
-            entry = self._queries[query_id]
-            version = entry.version
-            assert version is not None
-            if self._sent.get(query_id) != version.number:
-                self._sent[query_id] = version.number
-                updates.append(QueryUpdate(query_id, version))
-            if not entry.is_fresh:
-                still.add(query_id)
-        self._touched = still
-        self.ts = ts
-        if still:
-            self.wake()
-        return Cut(ts, updates)
-
-    def _follow(self, query_id: int, entry: Entry) -> None:
-        self._queries[query_id] = entry
-        entry.subscribers.setdefault(self, set()).add(query_id)
-        self._touched.add(query_id)
-
-    def _unfollow(self, query_id: int, entry: Entry) -> None:
-        ids = entry.subscribers.get(self)
-        if ids is not None:
-            ids.discard(query_id)
-            if not ids:
-                del entry.subscribers[self]
-                self._live.release(entry)

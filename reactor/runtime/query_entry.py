@@ -18,7 +18,7 @@ from reactor.runtime.waist import Failure, Outcome, Success, Version
 from reactor.values.wire import decode, encode
 
 if TYPE_CHECKING:
-    from reactor.runtime.live import LiveSubscriber
+    from reactor.runtime.subscriber import LiveSubscriber
 
 __all__ = ["SHARED", "Entry", "Family", "QueryCall", "QueryRun", "make_version"]
 

@@ -18,8 +18,9 @@ from reactor.engine.database import Database
 from reactor.engine.ranges import make_range
 from reactor.engine.transaction import Transaction, WriteTransaction
 from reactor.limits import DEFAULT_LIMITS
-from reactor.runtime.live import LiveQueries, LiveSubscriber
+from reactor.runtime.live import LiveQueries
 from reactor.runtime.query_entry import QueryCall, QueryRun
+from reactor.runtime.subscriber import LiveSubscriber
 from reactor.runtime.waist import Cut, Failure, Success
 from reactor.store.sqlite.store import SqliteStore
 from reactor.values.wire import decode
