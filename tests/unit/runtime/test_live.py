@@ -17,11 +17,13 @@ from reactor.clock import ManualClock
 from reactor.engine.database import Database
 from reactor.engine.ranges import make_range
 from reactor.engine.transaction import Transaction, WriteTransaction
+from reactor.errors import StoreError
 from reactor.limits import DEFAULT_LIMITS
 from reactor.runtime.live import LiveQueries
 from reactor.runtime.query_entry import QueryCall, QueryRun
 from reactor.runtime.subscriber import LiveSubscriber
 from reactor.runtime.waist import Cut, Failure, Success
+from reactor.store.protocol import Snapshot
 from reactor.store.sqlite.store import SqliteStore
 from reactor.values.wire import decode
 from tests.unit.engine.conftest import Job
@@ -416,6 +418,45 @@ async def test_a_result_that_looked_at_the_clock_is_not_served_to_newcomers_for_
         client.subscriber.close()
 
     assert len(world.ran) == 2
+
+
+async def test_a_snapshot_that_the_store_takes_back_only_means_another_run(world: World) -> None:
+    """engine rule 3: the oldest snapshots are ended when the WAL is too large, and their queries run again."""
+    (a,) = await counters(world, 1)
+    client = world.client(("counter", {"id": a}))
+    open_snapshots = world.database.open_snapshots
+    ended = 0
+
+    async def open_and_end_the_first(count: int) -> list[Snapshot]:
+        nonlocal ended
+        snapshots = await open_snapshots(count)
+        if not ended:
+            ended += 1
+            for snapshot in snapshots:
+                snapshot.interrupt()
+        return snapshots
+
+    world.database.open_snapshots = open_and_end_the_first  # type: ignore[method-assign]
+    await client.cut()
+
+    assert (ended, client.state) == (1, {0: 0})
+
+
+async def test_a_store_that_fails_is_told_to_those_who_wait_and_later_cuts_work(world: World) -> None:
+    (a,) = await counters(world, 1)
+    client = world.client(("counter", {"id": a}))
+    open_snapshots = world.database.open_snapshots
+
+    async def fail(count: int) -> list[Snapshot]:
+        raise StoreError("the disk is gone")
+
+    world.database.open_snapshots = fail  # type: ignore[method-assign]
+    with pytest.raises(StoreError, match="gone"):
+        await client.cut()
+    world.database.open_snapshots = open_snapshots  # type: ignore[method-assign]
+    await client.cut()
+
+    assert client.state == {0: 0}
 
 
 async def test_removing_queries_and_closing_leaves_nothing_registered(world: World) -> None:
