@@ -2,6 +2,7 @@
 
 from typing import Any
 
+from functions import messages
 from reactor import ActionCtx, MutationCtx, QueryCtx, action, mutation, query
 
 
@@ -30,3 +31,18 @@ async def whoami_action(ctx: ActionCtx) -> dict[str, Any] | None:
 @query
 async def is_admin(ctx: QueryCtx) -> bool:
     return ctx.auth.is_admin
+
+
+@query
+async def when_asked(ctx: QueryCtx, channel: str) -> str:
+    """Looks at the identity only while the newest message of the channel asks for it."""
+    last = await messages.newest(ctx, channel=channel)
+    if last is None or not last.body.startswith("who"):
+        return f"nobody asked: {last.body if last else None}"
+    if last.body == "who, nested":
+        told = await ctx.run_query(whoami)
+    elif last.body == "who, admin":
+        return f"admin: {ctx.auth.is_admin}"
+    else:
+        told = await _describe(ctx)
+    return f"asked: {told['subject'] if told else None}"
