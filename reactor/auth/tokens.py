@@ -7,7 +7,6 @@ the very bytes whose signature was verified.
 from __future__ import annotations
 
 import logging
-import math
 import re
 from collections.abc import Sequence
 from typing import Any, Final, NoReturn
@@ -193,7 +192,7 @@ def _moment(check: _Check, claims: dict[str, Any], name: str) -> int | None:
     value = claims.get(name)
     if value is None:
         return None
-    if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
+    if isinstance(value, bool) or not isinstance(value, int | float) or value != value:
         check.fail("InvalidClaims", f"The claim `{name}` must be a number of seconds since 1970.")
     return int(max(-FAR_S, min(FAR_S, value)) * 1_000_000_000)
 

@@ -1,6 +1,6 @@
-"""The pytest plugin that comes with reactor: the fixture `backend`, also as `reactor_backend`.
+"""The pytest plugin that comes with reactor: the fixtures `backend`, also as `reactor_backend`, and `issuer`.
 
-Coroutine tests that take it need no marker. The app is the project's own: the directory of pyproject.toml, or what
+Coroutine tests that take them need no marker. The app is the project's own: the directory of pyproject.toml, or what
 `reactor_app` in pytest's settings or `app` in `[tool.reactor]` say.
 """
 
@@ -16,10 +16,11 @@ import pytest
 
 if TYPE_CHECKING:
     from reactor.testing.harness import Backend
+    from reactor.testing.issuer import TestIssuer
 
-__all__ = ["backend", "reactor_backend"]
+__all__ = ["backend", "issuer", "reactor_backend"]
 
-_FIXTURES = {"backend", "reactor_backend"}
+_FIXTURES = {"backend", "issuer", "reactor_backend"}
 
 try:
     from pytest_asyncio import fixture as _async_fixture
@@ -54,7 +55,7 @@ def pytest_load_initial_conftests(early_config: pytest.Config) -> None:
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_pycollect_makeitem(collector: Any, name: str, obj: Any) -> None:
-    """Mark coroutine tests that take the fixture, before pytest-asyncio looks at them."""
+    """Mark coroutine tests that take a fixture of ours, before pytest-asyncio looks at them."""
     if not name.startswith("test") or not inspect.iscoroutinefunction(obj):
         return
     if _FIXTURES.isdisjoint(obj.__code__.co_varnames[: obj.__code__.co_argcount + obj.__code__.co_kwonlyargcount]):
@@ -82,8 +83,19 @@ async def _backend(reactor_backend: Backend) -> Backend:
     return reactor_backend
 
 
+async def _issuer(reactor_backend: Backend) -> AsyncIterator[TestIssuer]:
+    """An identity provider whose tokens `backend` accepts: `await backend.with_token(issuer.token("ann"))`."""
+    from reactor.testing.issuer import TestIssuer
+
+    with TestIssuer(clock=reactor_backend.clock) as running:
+        reactor_backend.reactor.identities.trust(running.provider)
+        yield running
+
+
 if _async_fixture is None:
     reactor_backend = backend = pytest.fixture(name="backend")(_without_asyncio)
+    issuer = pytest.fixture(name="issuer")(_without_asyncio)
 else:
+    issuer = _async_fixture(name="issuer")(_issuer)
     reactor_backend = _async_fixture(name="reactor_backend")(_reactor_backend)
     backend = _async_fixture(name="backend")(_backend)
