@@ -1,11 +1,14 @@
 """Environment variables of the deployment, typed: `class Env(Environment): SUPPORT_EMAIL: str | None = None`.
 
-`ctx.env(Env)` reads lazily, and every variable that a query reads becomes a dependency of its result. `Env()` outside of
-functions (in `auth_config.py`) reads `os.environ`.
+`ctx.env(Env)` reads lazily, and every variable that a query reads becomes a dependency of its result. `Env()` while an
+app loads (in `auth_config.py`) reads the deployment's variables, which load the app again when they change; anywhere else it
+reads `os.environ`.
 """
 
 from __future__ import annotations
 
+import contextlib
+import contextvars
 import inspect
 import os
 import types
@@ -15,7 +18,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Final, Literal, TypeVar, Union,
 
 from reactor.errors import FunctionError, SchemaError
 
-__all__ = ["ContextEnvironment", "Environment"]
+__all__ = ["ContextEnvironment", "Environment", "loading_with"]
 
 E = TypeVar("E", bound="Environment")
 Lookup = Callable[[str], "str | None"]
@@ -23,6 +26,28 @@ Lookup = Callable[[str], "str | None"]
 _TRUE: Final = frozenset({"1", "true", "yes", "on"})
 _FALSE: Final = frozenset({"0", "false", "no", "off", ""})
 _REQUIRED: Final[Any] = object()
+
+
+_LOADING: Final[contextvars.ContextVar[Lookup | None]] = contextvars.ContextVar("reactor_loading", default=None)
+
+
+@contextlib.contextmanager
+def loading_with(lookup: Lookup) -> Iterator[set[str]]:
+    """While an app loads inside, `Env()` reads through `lookup`. Gives the names that were read; it grows meanwhile."""
+    read: set[str] = set()
+    loading = True
+
+    def noted(name: str) -> str | None:
+        if loading:
+            read.add(name)
+        return lookup(name)
+
+    token = _LOADING.set(noted)
+    try:
+        yield read
+    finally:
+        loading = False
+        _LOADING.reset(token)
 
 
 class Environment:
@@ -36,7 +61,7 @@ class Environment:
     _lookup: Lookup
 
     def __init__(self, lookup: Lookup | None = None) -> None:
-        self.__dict__["_lookup"] = lookup or os.environ.get
+        self.__dict__["_lookup"] = lookup or _LOADING.get() or os.environ.get
         self.__dict__["_types"] = None
 
     def __init_subclass__(cls, **options: Any) -> None:
