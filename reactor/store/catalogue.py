@@ -35,13 +35,11 @@ class IndexInfo:
     state: IndexState = "ready"
     roots: frozenset[str] = field(init=False, compare=False, repr=False)
     """The top-level fields that its keys are made of."""
+    is_by_id: bool = field(init=False, compare=False, repr=False)
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "roots", frozenset([path.partition(".")[0] for path in self.fields]))
-
-    @property
-    def is_by_id(self) -> bool:
-        return self.name == BY_ID
+        object.__setattr__(self, "is_by_id", self.name == BY_ID)
 
 
 @dataclass(frozen=True, slots=True)

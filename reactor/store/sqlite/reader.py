@@ -81,7 +81,9 @@ class SqliteReader:
     ) -> list[tuple[bytes, bytes]]:
         if not index.is_by_id:
             sql = statements.scan_index(index.number, index.table_number, end is not None, reverse)
-            return self._chunk(sql, (start, limit) if end is None else (start, end, limit), limit)
+            parameters = (start, limit) if end is None else (start, end, limit)
+            # The choice of `_chunk`, made here already: short reads are the most frequent ones.
+            return self._all(sql, parameters) if limit <= _SCAN_STEP else self._chunk(sql, parameters, limit)
         bounds = id_bounds(start, end)
         if bounds is None:
             return []

@@ -33,8 +33,8 @@ class SqliteWriter(SqliteReader):
     __slots__ = (
         "_checkpointer",
         "_gate",
+        "_log",
         "_log_bytes",
-        "_log_rows",
         "_marks",
         "_open",
         "_pending",
@@ -62,8 +62,10 @@ class SqliteWriter(SqliteReader):
     def _forget(self) -> None:
         """Set what describes the transaction to what is committed."""
         self._pending: Catalogue | None = None
-        self._marks: list[tuple[int, int, int, int, Catalogue | None]] = []
-        self._log_rows = self._log_bytes = self._requests = 0
+        self._marks: list[tuple[int, int, int, Catalogue | None, int]] = []
+        # Rows of the log on their way: they go into the file together, right before the commit.
+        self._log: list[tuple[int, int, bytes]] = []
+        self._log_bytes = self._requests = 0
         self._ts: int = self._raw.execute("SELECT max(ts) FROM log").fetchone()[0] or 0
 
     # Transactions
@@ -78,7 +80,10 @@ class SqliteWriter(SqliteReader):
         if self._raw.in_transaction:
             raise StoreError("A transaction is already open.")
         self._checkpointer.between_batches(self._raw)
-        self._execute("BEGIN IMMEDIATE")
+        try:
+            self._raw.execute("BEGIN IMMEDIATE")
+        except sqlite3.Error as error:
+            raise self._failure(error) from error
         if self._open or self._marks:  # the last one was lost, not ended
             self._forget()
         self._open = True
@@ -86,8 +91,10 @@ class SqliteWriter(SqliteReader):
     def commit(self) -> None:
         self._must_be_open()
         try:
+            if self._log:
+                self._raw.executemany("INSERT INTO log (ts, kind, record) VALUES (?, ?, ?)", self._log)
             self._pruned = True
-            self._pruner.prune(self._raw, rows=self._log_rows, size=self._log_bytes, requests=self._requests)
+            self._pruner.prune(self._raw, rows=len(self._log), size=self._log_bytes, requests=self._requests)
             faults.hit(BEFORE_COMMIT)
         except sqlite3.Error as error:
             self.rollback()
@@ -107,7 +114,8 @@ class SqliteWriter(SqliteReader):
             self.catalogue, self._pending = self._pending, None
         if self._marks:
             self._marks = []
-        self._log_rows = self._log_bytes = self._requests = 0
+        self._log = []
+        self._log_bytes = self._requests = 0
         self._checkpointer.committed()
 
     def _commit_failed(self, error: sqlite3.Error | OSError) -> ReactorError:
@@ -136,7 +144,7 @@ class SqliteWriter(SqliteReader):
     def savepoint(self) -> None:
         # One name for all: SQLite's savepoints nest, and a name means the innermost that has it.
         self._change("SAVEPOINT s")
-        self._marks.append((self._ts, self._log_rows, self._log_bytes, self._requests, self._pending))
+        self._marks.append((self._ts, self._log_bytes, self._requests, self._pending, len(self._log)))
 
     def release(self) -> None:
         self._change("RELEASE s")
@@ -145,7 +153,8 @@ class SqliteWriter(SqliteReader):
     def rollback_to(self) -> None:
         self._change("ROLLBACK TO s")
         self._change("RELEASE s")
-        self._ts, self._log_rows, self._log_bytes, self._requests, self._pending = self._marks.pop()
+        self._ts, self._log_bytes, self._requests, self._pending, rows = self._marks.pop()
+        del self._log[rows:]
 
     # Documents and keys
 
@@ -173,9 +182,10 @@ class SqliteWriter(SqliteReader):
     def append_log(self, row: LogRow) -> None:
         if row.ts <= self._ts:
             raise StoreError(f"Commit timestamps must rise: {row.ts} after {self._ts}.")
-        self._change("INSERT INTO log (ts, kind, record) VALUES (?, ?, ?)", (row.ts, row.kind, row.record))
+        if not self._open:
+            raise _not_open()
+        self._log.append((row.ts, row.kind, row.record))
         self._ts = row.ts
-        self._log_rows += 1
         self._log_bytes += len(row.record)
 
     def put_request(self, session: str, request: int, record: RequestRecord) -> None:
@@ -221,20 +231,21 @@ class SqliteWriter(SqliteReader):
 
     def _must_be_open(self) -> None:
         if not self.in_transaction:
-            raise StoreError("No transaction is open, or an earlier failure has rolled it back.")
+            raise _not_open()
 
     def _change(self, sql: str, parameters: tuple[object, ...] = ()) -> int:
-        # One attribute, not the property: after a failure `_execute` has looked at the connection.
+        # One attribute, not the property: after a failure we have looked at the connection.
         if not self._open:
-            raise StoreError("No transaction is open, or an earlier failure has rolled it back.")
-        return self._execute(sql, parameters)
-
-    def _execute(self, sql: str, parameters: tuple[object, ...] = ()) -> int:
+            raise _not_open()
         try:
             return self._raw.execute(sql, parameters).rowcount
         except sqlite3.Error as error:
             failure = self._failure(error)
-            if self._open and not self._raw.in_transaction:
+            if not self._raw.in_transaction:
                 self._open = False
                 self._forget()
             raise failure from error
+
+
+def _not_open() -> StoreError:
+    return StoreError("No transaction is open, or an earlier failure has rolled it back.")
