@@ -28,15 +28,18 @@ from reactor.engine.database import Database
 from reactor.engine.deploy import Progress
 from reactor.errors import ReactorError
 from reactor.http.api import FunctionApi
+from reactor.http.deployment import DeploymentApi
 from reactor.http.request import HttpError, Receive, Request, Scope, Send
 from reactor.http.router import Router
 from reactor.http.site import Site
 from reactor.http.status_page import ListedFunction, render_status_page
 from reactor.http.storage import StorageApi
+from reactor.model.environment import EnvironmentVariables
 from reactor.model.system_tables import ensure_system_tables
 from reactor.runtime.app import App
 from reactor.runtime.backend import LiveBackend
 from reactor.runtime.file_service import FILE_PATH, UPLOAD_PATH, FileService
+from reactor.runtime.environment import loading_with
 from reactor.runtime.host import Host
 from reactor.runtime.loader import AppLoader
 from reactor.runtime.poison import PoisonGuard
@@ -100,6 +103,8 @@ class Reactor:
         self.url = self.settings.public_url or f"http://{self.settings.host}:{self.settings.port}"
         self.site_url = f"http://{self.settings.host}:{self.settings.site_port}"
         self._isolated = isolated
+        self._deploying = asyncio.Lock()
+        self._read_at_load: set[str] = set()
         self._loader: AppLoader | None = None
         self._loaded = loaded
         self._router: Router | None = None
@@ -136,6 +141,9 @@ class Reactor:
             poison = guards.enter_context(contextlib.closing(PoisonGuard(settings.data)))
             self._provide_admin_key()
             self.database = database
+            self.environment = EnvironmentVariables(database)
+            await self.environment.load()
+            self.environment.listen(self._variables_changed)
             self.files = FileService(
                 database,
                 FileBlobs(settings.data / "files"),
@@ -149,6 +157,7 @@ class Reactor:
                 limits=settings.limits,
                 clock=self.clock,
                 environment=_Environment(self),
+                variables=self.environment,
                 poison=poison,
                 cursor_key=await _kept_secret(database, "cursor_key"),
                 dev=settings.dev,
@@ -217,13 +226,36 @@ class Reactor:
         self.broken = None
 
     async def _deploy(self) -> None:
+        async with self._deploying:
+            await self._put_into_force(self._load())
+
+    def _load(self) -> App:
         if self._loaded is not None:
-            app = self._loaded
-        elif self._loader is None:
-            self._loader = AppLoader(self.settings.app, private=self._isolated)
-            app = self._loader.load()
-        else:
-            app = self._loader.reload()
+            return self._loaded
+        with loading_with(self.host.committed_variable) as self._read_at_load:
+            if self._loader is None:
+                self._loader = AppLoader(self.settings.app, private=self._isolated)
+                return self._loader.load()
+            return self._loader.reload()
+
+    def _variables_changed(self, names: frozenset[str]) -> asyncio.Task[None] | None:
+        """Code that read a variable while it loaded (`auth_config`) is loaded again when that changes."""
+        if names.isdisjoint(self._read_at_load):
+            return None
+        return asyncio.create_task(self._reload_for(names & self._read_at_load), name="reload for the environment")
+
+    async def _reload_for(self, names: frozenset[str] | set[str]) -> None:
+        try:
+            await self.reload()
+        except Exception as error:
+            logger.error(
+                "%s changed, but the app can't be loaded with it; the code from before keeps serving: %s",
+                ", ".join(sorted(names)),
+                error,
+                exc_info=None if isinstance(error, ReactorError) else error,
+            )
+
+    async def _put_into_force(self, app: App) -> None:
         # Checked first: providers that can't be used keep the code from being put into force.
         identities = self.identities.check(app.modules)
         await self.backend.deploy(app, progress=self.on_progress)
@@ -341,6 +373,7 @@ class Reactor:
 
     def _routes(self) -> dict[tuple[str, str], Callable[[Request], Awaitable[None]]]:
         routes: dict[tuple[str, str], Callable[[Request], Awaitable[None]]] = {("GET", "/"): self._status}
+        routes.update(DeploymentApi(self.environment, self._functions_api.caller).routes())
         if isinstance(self.clock, ManualClock):
             routes["POST", "/api/testing/advance_clock"] = self._advance_clock
         return routes

@@ -17,7 +17,7 @@ T = TypeVar("T")
 class OwnJob(Generic[T]):
     """See `engine.committer.WriteJob`. `done` is the function's result once its commit is durable and published."""
 
-    request = None
+    request: tuple[str, int] | None = None
     usual_s = 0.0
 
     def __init__(self, change: Callable[[WriteTransaction], T], *, lane: str, background: bool) -> None:

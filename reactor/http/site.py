@@ -45,7 +45,14 @@ NO_ROUTE: Final = "No matching routes found"
 
 _WITHOUT_BODY: Final = ("GET", "HEAD", "OPTIONS")
 _FORWARDED_PROTO: Final = re.compile(r'(?:^|[;,\s])proto="?(https?)\b', re.IGNORECASE)
-_ROUTED_HEADERS: Final = (b"authorization", b"origin", b"x-forwarded-proto", b"forwarded", b"convex-request-id", b"content-length")
+_ROUTED_HEADERS: Final = (
+    b"authorization",
+    b"origin",
+    b"x-forwarded-proto",
+    b"forwarded",
+    b"convex-request-id",
+    b"content-length",
+)
 
 Event = MutableMapping[str, Any]
 
@@ -91,7 +98,7 @@ class Site:
 
         `caller` asks, instead of the one that the request's headers prove.
         """
-        path = scope["path"] if path is None else path
+        path = str(scope["path"]) if path is None else path
         method: str = scope["method"]
         headers = _headers(scope)
         exchange = Exchange(scope, receive, send, self._limits)

@@ -103,7 +103,7 @@ class ActionCtx:
     @property
     def env(self) -> ContextEnvironment:
         """Environment variables: `env = ctx.env(Env)`."""
-        return ContextEnvironment(self._running.host.environment.get)
+        return ContextEnvironment(self._running.host.committed_variable)
 
     @property
     def random(self) -> random.Random:

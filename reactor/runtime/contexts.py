@@ -7,7 +7,8 @@ from collections.abc import Coroutine, Mapping
 from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar, overload
 
 from reactor.auth.identity import UserIdentity
-from reactor.runtime.call import Call, Operation
+from reactor.model.environment import BUILT_IN, read_variable
+from reactor.runtime.call import Call, Operation, perform
 from reactor.runtime.database import DatabaseReader, DatabaseWriter
 from reactor.runtime.environment import ContextEnvironment
 from reactor.runtime.files import StorageReader, StorageWriter
@@ -87,8 +88,14 @@ class QueryCtx:
         return ContextEnvironment(self._variable)
 
     def _variable(self, name: str) -> str | None:
-        root = self._call.root
-        root.tx.depend_on(f"env:{name}")
+        call = self._call
+        call.check("ctx.env")
+        root = call.root
+        if name not in BUILT_IN:
+            # In our turn: the watchdog must not strike in the store.
+            value = perform(root, read_variable, (root.tx, name))
+            if value is not None:
+                return value
         return root.host.environment.get(name)
 
     @property

@@ -11,6 +11,7 @@ from reactor.auth.identity import Caller
 from reactor.clock import Clock, SystemClock
 from reactor.engine.transaction import WriteTransaction
 from reactor.limits import DEFAULT_LIMITS, Limits
+from reactor.model.environment import BUILT_IN
 from reactor.runtime.app import App
 from reactor.runtime.poison import PoisonGuard
 from reactor.runtime.registry import RegisteredFunction
@@ -61,12 +62,20 @@ class Host:
     """In development; functions are told more."""
     clock: Clock = field(default_factory=SystemClock)
     environment: Mapping[str, str] = field(default_factory=dict)
+    """What is no variable of the deployment's own: the process's, and the built-in ones, which win over all."""
+    variables: Mapping[str, str] = field(default_factory=dict)
+    """The deployment's own, as of the last commit. Queries and mutations read them from their snapshot instead."""
     cursor_key: bytes = field(default_factory=lambda: secrets.token_bytes(32))
     """32 secret bytes that pagination cursors are sealed with. They must outlive restarts, or pages start over."""
     files: FileService | None = None
     """Where files are stored."""
     poison: PoisonGuard | None = None
     """What keeps a mutation that kills the server from being run for ever."""
+
+    def committed_variable(self, name: str) -> str | None:
+        """An environment variable as of now, for what runs outside of transactions."""
+        value = None if name in BUILT_IN else self.variables.get(name)
+        return self.environment.get(name) if value is None else value
 
 
 DEFAULT_HOST = Host()

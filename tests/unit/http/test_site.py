@@ -475,8 +475,13 @@ async def test_get_has_no_body_and_delete_may(shop: Backend) -> None:
 
 
 async def test_forms_are_read(shop: Backend) -> None:
-    assert (await shop.fetch("/form", "POST", data={"text": "hi", "user": "ann"})).json() == {"text": "hi", "user": "ann"}
-    broken = await shop.fetch("/form", "POST", content=b"x", headers={"content-type": "multipart/form-data; boundary=b"})
+    assert (await shop.fetch("/form", "POST", data={"text": "hi", "user": "ann"})).json() == {
+        "text": "hi",
+        "user": "ann",
+    }
+    broken = await shop.fetch(
+        "/form", "POST", content=b"x", headers={"content-type": "multipart/form-data; boundary=b"}
+    )
     assert broken.status_code == 400
 
 
@@ -563,7 +568,9 @@ async def test_in_production_an_exception_says_nothing(shop_app: App) -> None:
         assert (await shop.fetch("/refuse")).json() == {"error": {"code": "NO", "left": "3"}}
 
 
-@pytest.mark.parametrize(("path", "data"), [("/refuse", {"code": "NO", "left": "3"}), ("/refuse-below", {"reason": "refused"})])
+@pytest.mark.parametrize(
+    ("path", "data"), [("/refuse", {"code": "NO", "left": "3"}), ("/refuse-below", {"reason": "refused"})]
+)
 async def test_an_application_error_is_a_400_with_its_data(shop: Backend, path: str, data: Any) -> None:
     answer = await shop.fetch(path)
     assert (answer.status_code, answer.json()) == (400, {"error": data})
@@ -659,7 +666,13 @@ async def test_preflights_are_answered_for_routes_with_cors(shop: Backend) -> No
 
 
 async def test_other_origins_get_no_permission(shop: Backend) -> None:
-    for origin in ("https://evil.example", "http://app.example", "https://app.example.evil", "https://example.org", "null"):
+    for origin in (
+        "https://evil.example",
+        "http://app.example",
+        "https://app.example.evil",
+        "https://example.org",
+        "null",
+    ):
         for method in ("GET", "OPTIONS"):
             answer = await shop.fetch("/shared", method, headers={"origin": origin})
             assert "access-control-allow-origin" not in answer.headers
@@ -671,5 +684,7 @@ async def test_other_origins_get_no_permission(shop: Backend) -> None:
 async def test_credentials_are_for_named_origins(shop: Backend) -> None:
     answer = await shop.fetch("/with-cookies", headers=APP)
     assert answer.headers["access-control-allow-credentials"] == "true"
-    preflight = await shop.fetch("/with-cookies", "OPTIONS", headers={**APP, "access-control-request-headers": "x-other"})
+    preflight = await shop.fetch(
+        "/with-cookies", "OPTIONS", headers={**APP, "access-control-request-headers": "x-other"}
+    )
     assert preflight.headers["access-control-allow-headers"] == "x-key"

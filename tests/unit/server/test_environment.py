@@ -262,7 +262,10 @@ async def test_only_the_operator_may(backend: Backend, headers: dict[str, str]) 
         assert (answer.status_code, answer.json()["code"]) == (403, "BadDeployKey")
 
 
-@pytest.mark.parametrize("body", [b"", b"[]", b'{"changes": 1}', b'{"changes": [{"value": "x"}]}', b'{"changes": [{"name": "A", "value": 1}]}'])
+@pytest.mark.parametrize(
+    "body",
+    [b"", b"[]", b'{"changes": 1}', b'{"changes": [{"value": "x"}]}', b'{"changes": [{"name": "A", "value": 1}]}'],
+)
 async def test_a_body_that_says_nothing_is_400(backend: Backend, body: bytes) -> None:
     answer = await request(backend.reactor, "POST", "/api/update_environment_variables", content=body)
     assert (answer.status_code, answer.json()["code"]) == (400, "BadJsonBody")
