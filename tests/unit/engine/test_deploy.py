@@ -139,7 +139,7 @@ async def test_a_write_that_fits_only_the_old_schema_fails_the_deploy_and_not_it
             writing.append(loop.create_task(write_meanwhile()))
 
     # Ids are random: the check of what is there may meet the new document, too.
-    with pytest.raises(SchemaError, match='ocument (with ID .+ )?in table "rows" does not match the schema'):
+    with pytest.raises(SchemaError, match=r'ocument (with ID .+ )?in table "rows" does not match the schema'):
         await deploy_slowly(engine, progress, held)
     await held
     await fill(engine, 1)
