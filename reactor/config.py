@@ -37,6 +37,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     """The directory that holds `functions/` and `schema.py`."""
     data: Path = Path(".reactor")
     """Where the database lives. The default is inside `app`."""
+    files: str | None = None
+    """Where stored files live, like `s3://bucket/prefix`. The default is inside `data`."""
     host: str = "127.0.0.1"
     port: int = 3210
     """0 takes any free port."""
@@ -75,6 +77,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
 _SCALARS: dict[str, str] = {
     "app": "a directory",
     "data": "a directory",
+    "files": "a URL like s3://bucket/prefix",
     "host": "text",
     "port": "a port number (0 to 65535)",
     "site_port": "a port number (0 to 65535)",
@@ -208,7 +211,8 @@ def _check(name: str, value: Any, source: str) -> Any:
         except msgspec.ValidationError:
             raise problem from None
     if (
-        (name.endswith("port") and not 0 <= value <= 65535)
+        (name == "files" and not value.startswith("s3://"))
+        or (name.endswith("port") and not 0 <= value <= 65535)
         or (name == "readers" and not 1 <= value <= 64)
         or (name.endswith("_s") and not 0 <= value < float("inf"))
     ):

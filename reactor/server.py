@@ -44,6 +44,8 @@ from reactor.runtime.host import Host
 from reactor.runtime.loader import AppLoader
 from reactor.runtime.poison import PoisonGuard
 from reactor.store.blob_files import FileBlobs
+from reactor.store.blob_objects import ObjectBlobs
+from reactor.store.blobs import BlobStore
 from reactor.store.sqlite.retention import Retention
 from reactor.store.sqlite.store import SqliteStore
 from reactor.sync.server import SyncServer
@@ -146,13 +148,12 @@ class Reactor:
             self.environment.listen(self._variables_changed)
             self.files = FileService(
                 database,
-                FileBlobs(settings.data / "files"),
+                await self._blobs(database),
                 self.clock,
                 settings.limits,
                 secret=await _kept_secret(database, "upload_key"),
                 origin=lambda: self.url,
             )
-            await self.files.blobs.open()
             self.host = Host(
                 limits=settings.limits,
                 clock=self.clock,
@@ -432,6 +433,17 @@ class Reactor:
         if not key:
             raise ReactorError(f"{path} is empty: delete it, and a new admin key is made", code="NoAdminKey")
         self.admin_keys, self.admin_key_path = (key,), path
+
+    async def _blobs(self, database: Database) -> BlobStore:
+        url = self.settings.files
+        if url is None:
+            blobs: BlobStore = FileBlobs(self.settings.data / "files")
+        else:
+            # Below a name of this database's own: two deployments that share a bucket never take each other's for orphans.
+            own = (await _kept_secret(database, "files_prefix"))[:8].hex()
+            blobs = ObjectBlobs(f"{url.rstrip('/')}/{own}")
+        await blobs.open()
+        return blobs
 
     def _log_fatal(self, error: BaseException) -> None:
         logger.critical("the database can't go on: %s. Restart the server.", error)
