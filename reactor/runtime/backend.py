@@ -53,6 +53,8 @@ class LiveBackend:
         self.dev = dev
         self.app = App({})
         """The app in force; an empty one until the first deploy."""
+        self._deployed: tuple[int, App, App] = (0, self.app, self.app)
+        """When the app in force came, it, and the one before: a query on an older snapshot runs the code of its time."""
         self._next_app: App | None = None
         self._lanes = itertools.count()
         self._action_slots = asyncio.Semaphore(host.limits.concurrent_actions)
@@ -101,7 +103,12 @@ class LiveBackend:
 
     def _on_commit(self, record: CommitRecord) -> None:
         if "code" in record.names and self._next_app is not None:
+            self._deployed = (record.ts, self._next_app, self.app)
             self.app = self._next_app
+
+    def _app_at(self, ts: int) -> App:
+        since, app, before = self._deployed
+        return app if ts >= since else before
 
     # Queries
 
@@ -148,7 +155,7 @@ class LiveBackend:
     def _run_query(self, call: QueryCall, tx: Transaction) -> QueryRun:
         """On a store thread. Never raises: what goes wrong is the outcome."""
         began = time.monotonic()
-        app = self.app
+        app = self._app_at(tx.ts)
         execution = Execution()
         try:
             fn = app.resolve(call.path, admin=call.caller.is_admin, kind="query")
