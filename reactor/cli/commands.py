@@ -8,6 +8,7 @@ from typing import Annotated, Any, NoReturn
 
 import typer
 
+from reactor.cli.env import env
 from reactor.errors import ReactorError
 
 __all__ = ["cli", "run"]
@@ -165,6 +166,9 @@ def init(
         typer.echo(f"  {path}")
     shown = "" if directory == Path() else f"cd {directory} && "
     typer.echo(f"\nNext:\n  {shown}reactor dev")
+
+
+cli.add_typer(env)
 
 
 def _settings(app: Path | None, options: dict[str, Any], *, dev: bool) -> Any:

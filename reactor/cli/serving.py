@@ -19,6 +19,7 @@ from typing import Any
 from reactor import faults
 from reactor.cli import console
 from reactor.cli.log_output import set_up_logging
+from reactor.cli.target import URL_FILE
 from reactor.config import Settings
 from reactor.errors import ReactorError, SchemaError
 
@@ -162,6 +163,9 @@ async def _serve(
         if reactor.broken is not None:
             console.complain_about_app(reactor.broken, settings.app, "Nothing is served yet; save a correction.")
         background: list[asyncio.Task[None]] = []
+        address = settings.data / URL_FILE
+        address.write_text(urls[0] + "\n", "ascii")
+        closing.callback(address.unlink, missing_ok=True)
         try:
             servers = [_uvicorn(reactor.router, settings), _uvicorn(reactor.site, settings)]
             serving = [

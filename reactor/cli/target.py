@@ -1,0 +1,100 @@
+"""Which deployment a command talks to, and how: the one of this directory unless told otherwise, over HTTP with an admin key."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from reactor.config import Settings, load_settings
+from reactor.errors import ReactorError
+
+if TYPE_CHECKING:
+    import httpx
+
+__all__ = ["URL_FILE", "Deployment", "find_deployment"]
+
+URL_FILE = "url"
+"""In the data directory of a running server: where it listens."""
+
+TIMEOUT_S = 30.0
+
+
+@dataclass(frozen=True, slots=True)
+class Deployment:
+    """A deployment that can be asked things."""
+
+    url: str
+    admin_key: str
+
+    def request(self, method: str, path: str, *, json: Any = None) -> httpx.Response:
+        """Ask, and return the answer. Raises ReactorError with what a person can do about it."""
+        import httpx  # takes a while to load, and serving needs this module, too
+
+        try:
+            answer = httpx.request(
+                method,
+                self.url.rstrip("/") + path,
+                json=json,
+                headers={"authorization": f"Convex {self.admin_key}"},
+                timeout=TIMEOUT_S,
+            )
+        except httpx.InvalidURL as error:
+            raise ReactorError(f"{self.url} is not a URL: {error}", code="InvalidUrl") from None
+        except httpx.TransportError as error:
+            reason = str(error) or type(error).__name__
+            raise ReactorError(
+                f"no server answers at {self.url} ({reason}). Start one with `reactor dev`, or say where it is with --url.",
+                code="NotRunning",
+            ) from None
+        if answer.is_success:
+            return answer
+        try:
+            problem = answer.json()["message"]
+        except (ValueError, KeyError, TypeError):
+            problem = f"{self.url}{path} answered {answer.status_code}; is it a reactor server?"
+        raise ReactorError(problem, code="Refused")
+
+
+def find_deployment(
+    app: Path | None, *, data: Path | None = None, url: str | None = None, admin_key: str | None = None
+) -> Deployment:
+    """The deployment of flags, else of `CONVEX_SELF_HOSTED_URL`, else the one that keeps its data in this directory.
+
+    The key that is kept with the data goes to a server of this machine only. Raises ReactorError.
+    """
+    url = url or os.environ.get("CONVEX_SELF_HOSTED_URL") or None
+    admin_key = (
+        admin_key or os.environ.get("CONVEX_SELF_HOSTED_ADMIN_KEY") or os.environ.get("REACTOR_ADMIN_KEY") or None
+    )
+    if admin_key is not None:
+        admin_key = admin_key.split()[0]
+    if url is not None:
+        if admin_key is None:
+            raise ReactorError(f"the admin key of {url} is needed: --admin-key, or CONVEX_SELF_HOSTED_ADMIN_KEY.")
+        return Deployment(url, admin_key)
+    settings = load_settings(app, flags={"data": data})
+    return Deployment(_local_url(settings), admin_key or _local_key(settings))
+
+
+def _local_url(settings: Settings) -> str:
+    try:
+        return (settings.data / URL_FILE).read_text("ascii").strip()
+    except FileNotFoundError:
+        host = settings.host if settings.host not in ("0.0.0.0", "::", "") else "127.0.0.1"
+        return f"http://[{host}]:{settings.port}" if ":" in host else f"http://{host}:{settings.port}"
+
+
+def _local_key(settings: Settings) -> str:
+    if settings.admin_keys:
+        return settings.admin_keys[0]
+    path = settings.data / "admin_key"
+    try:
+        return path.read_text("ascii").strip()
+    except FileNotFoundError:
+        raise ReactorError(
+            f"there is no deployment in {settings.data}. Run this in the app's directory once `reactor dev` has run, or say "
+            "which one with --url and --admin-key.",
+            code="NoDeployment",
+        ) from None
