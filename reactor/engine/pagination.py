@@ -22,7 +22,7 @@ from reactor.engine.transaction import Transaction
 from reactor.errors import ApplicationError, DatabaseError
 from reactor.limits import PAGE_SOFT_MAX_ROWS, Limits
 
-__all__ = ["CursorSealer", "InvalidCursor", "Page", "PageStatus", "fingerprint", "read_page"]
+__all__ = ["CursorSealer", "InvalidCursor", "Page", "PageStatus", "fingerprint", "part_between", "read_page"]
 
 PageStatus = Literal["SplitRecommended", "SplitRequired"]
 
@@ -135,7 +135,7 @@ def read_page(
     if end_cursor is not None:
         stop = sealer.open(end_cursor, query)
         until_end = stop is None
-    part = _part(range_, start, stop, reverse)
+    part = part_between(range_, start, stop, reverse)
     bounded = end_cursor is not None
     scan = tx.scan(part, reverse=reverse)
     if not bounded:
@@ -191,7 +191,7 @@ def _exhausted(rows: int, size: int, maximum_rows: int | None, maximum_bytes: in
     return (maximum_rows is not None and rows >= maximum_rows) or (maximum_bytes is not None and size >= maximum_bytes)
 
 
-def _part(range_: IndexRange, after: bytes | None, last: bytes | None, reverse: bool) -> IndexRange:
+def part_between(range_: IndexRange, after: bytes | None, last: bytes | None, reverse: bool) -> IndexRange:
     """The part of a range behind one key and up to and including another, in reading order."""
     start, end = range_.start, range_.end
     if reverse:

@@ -28,6 +28,15 @@ SYSTEM_TABLES: Final[dict[str, dict[str, tuple[str, ...]]]] = {
     "_cron_jobs": {"by_name": ("name",)},
     "_cron_job_runs": {"by_name_and_time": ("name", "scheduledTime")},
     "_files": {"by_storage_id": ("storageId",), "by_key": ("key",), "by_blob": ("blob",)},
+    # Of reactor.kit
+    "_rate_limits": {"by_name_and_key": ("name", "key"), "by_full_at": ("fullAt",)},
+    "_presence": {
+        "by_room": ("name", "room"),
+        "by_room_and_user": ("name", "room", "user"),
+        "by_user": ("name", "user"),
+    },
+    "_presence_sessions": {"by_member": ("name", "room", "user", "session"), "by_expires": ("expires",)},
+    "_presence_sweeps": {},
 }
 """Table → index → fields. An index that is added here to a table with documents in it is not filled: give it a new name
 only together with a migration."""

@@ -10,6 +10,7 @@ from typing import Any
 
 from reactor.errors import SchemaError
 from reactor.runtime.app import App
+from reactor.runtime.builtin import builtin_functions
 from reactor.runtime.registry import Function, RegisteredFunction, source_of
 from reactor.schema.naming import camel
 from reactor.schema.tables import SchemaDefinition
@@ -63,6 +64,13 @@ def make_app(schema: SchemaDefinition | None, modules: dict[str, ModuleType], *,
         raise problems[0]
     if problems:
         raise SchemaError("\n".join(map(str, problems)), code=problems[0].code)
+    for path, function in builtin_functions().items():
+        app.functions[path] = RegisteredFunction(
+            function,
+            path,
+            app.types.arguments_of(function.handler, function.args),
+            app.types.returns_of(function.handler, function.returns),
+        )
     # Only now: until all is well, old function objects keep their paths.
     for path, function in declared.items():
         function.path = path
@@ -71,7 +79,7 @@ def make_app(schema: SchemaDefinition | None, modules: dict[str, ModuleType], *,
 
 def _collect(modules: dict[str, ModuleType]) -> dict[str, Function[Any, ..., Any]]:
     """The functions that modules declare, by path; modules in order of their paths, functions in source order."""
-    own_modules = {module.__name__ for module in modules.values()}
+    own_modules = {module.__name__: module for module in modules.values()}
     found: dict[str, Function[Any, ..., Any]] = {}
     taken: set[int] = set()
     for module_path, module in modules.items():
@@ -80,8 +88,8 @@ def _collect(modules: dict[str, ModuleType]) -> dict[str, Function[Any, ..., Any
             if not isinstance(value, Function) or id(value) in taken:
                 continue
             home = value.__module__
-            if home != module.__name__ and home in own_modules:
-                continue  # imported from the module that declares it
+            if home != module.__name__ and home in own_modules and _declares(own_modules[home], value):
+                continue  # imported from there; else it is declared here, of a handler from there
             in_module.append((source_of(value.handler)[1], name, value))
             taken.add(id(value))
         for line, name, function in sorted(in_module, key=lambda entry: entry[0]):
@@ -96,3 +104,7 @@ def _collect(modules: dict[str, ModuleType]) -> dict[str, Function[Any, ..., Any
                 )
             found[path] = function
     return found
+
+
+def _declares(module: ModuleType, function: Function[Any, ..., Any]) -> bool:
+    return any(value is function for value in vars(module).values())

@@ -1,0 +1,41 @@
+"""`project`: writes an app's files and opens a whole backend for it, with a manual clock."""
+
+from __future__ import annotations
+
+import contextlib
+import textwrap
+from collections.abc import AsyncIterator, Callable
+from datetime import timedelta
+from pathlib import Path
+
+import pytest
+
+from reactor.runtime.loader import AppLoader
+from reactor.testing import Backend
+from reactor.testing import backend as open_backend
+
+Project = Callable[..., contextlib.AbstractAsyncContextManager[Backend]]
+
+
+@pytest.fixture
+def project(tmp_path: Path) -> Project:
+    @contextlib.asynccontextmanager
+    async def open_project(functions: str, schema: str = "") -> AsyncIterator[Backend]:
+        (tmp_path / "functions").mkdir()
+        (tmp_path / "functions" / "f.py").write_text(textwrap.dedent(functions))
+        if schema:
+            (tmp_path / "schema.py").write_text(textwrap.dedent(schema))
+        loader = AppLoader(tmp_path)
+        try:
+            async with open_backend(loader.load()) as backend:
+                yield backend
+        finally:
+            loader.close()
+
+    return open_project
+
+
+async def later(backend: Backend, by: timedelta) -> None:
+    """Move time forward, and wait until what became due has run."""
+    await backend.advance(by)
+    await backend.reactor.scheduler.idle()
