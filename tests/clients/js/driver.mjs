@@ -150,6 +150,17 @@ const operations = {
       (authenticated) => tell({ event: "authenticated", client: name, authenticated }),
     );
   },
+  // Hands out these tokens one after the other, and then the last one for ever. null is "signed out".
+  setAuthTokens({ name, tokens }) {
+    let asked = 0;
+    clients.get(name).client.setAuth(
+      async (options) => {
+        tell({ event: "tokenAsked", client: name, forced: options.forceRefreshToken });
+        return tokens[Math.min(asked++, tokens.length - 1)];
+      },
+      (authenticated) => tell({ event: "authenticated", client: name, authenticated }),
+    );
+  },
   clearAuth({ name }) {
     clients.get(name).client.client.clearAuth();
   },
