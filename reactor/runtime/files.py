@@ -163,9 +163,9 @@ class StorageWriter(StorageReader):
             raise InvalidValue(
                 f"Sha256 mismatch. Expected: {sha256} Actual: {digest.hex()}", expected=sha256, code="Sha256Mismatch"
             )
-        service = self._service
-        blob = service.store_blob_from_thread(bytes(data))
-        return insert_file(tx, blob, sha256=digest, size=len(data), content_type=_content_type(content_type))
+        kind = _content_type(content_type)
+        blob = self._service.store_blob_from_thread(bytes(data))
+        return insert_file(tx, blob, sha256=digest, size=len(data), content_type=kind)
 
     def get(self, id: Id[StoredFile] | str, /) -> Coroutine[Any, Any, SmallFile | None]:
         """The file, or None."""

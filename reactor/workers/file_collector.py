@@ -73,6 +73,8 @@ class FileCollector:
                 await self.sweep()
             except ReactorError as error:
                 logger.warning("looking for blobs that belong to no file failed: %s", error)
+            except Exception:
+                logger.exception("looking for blobs that belong to no file failed")
             await self._clock.sleep_until(self._clock.now_ns() + SWEEP_EVERY_NS)
 
     async def sweep(self) -> int:

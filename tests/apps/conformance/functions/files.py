@@ -103,3 +103,12 @@ async def remove(ctx: ActionCtx, id: Id[StoredFile]) -> list[Any]:
     before = await ctx.storage.get_url(id)
     await ctx.storage.delete(id)
     return [before is not None, await ctx.storage.get_url(id), await ctx.storage.get_metadata(id)]
+
+
+@action
+async def size(ctx: ActionCtx, id: Id[StoredFile]) -> dict[str, int]:
+    """How a file comes as a stream."""
+    file = await ctx.storage.get(id)
+    assert file is not None
+    pieces = [len(piece) async for piece in file.stream()]
+    return {"size": sum(pieces), "pieces": len(pieces), "largest": max(pieces)}
