@@ -99,6 +99,22 @@ async def test_a_held_snapshot_delays_truncation_and_its_end_allows_it(store: Sq
 
 
 @pytest.mark.usefixtures("alone")
+async def test_a_wal_that_may_begin_anew_is_written_over_and_does_not_grow(store: SqliteStore, table: TableInfo) -> None:
+    """engine rule 3: and it is not checkpointed again before it is full again."""
+    store.checkpointer._truncate_at = MIB
+    await store.write(overwrite(table, 10_000, times=60))
+    assert store.checkpointer.truncations == 1
+    size = store.wal_bytes()
+    assert MIB <= size < 2 * MIB
+    await store.write(overwrite(table, 10_000, times=20))
+    assert (store.checkpointer.truncations, store.wal_bytes()) == (1, size)
+    await store.write(overwrite(table, 10_000, times=50))
+    assert store.checkpointer.truncations == 2
+    assert store.wal_bytes() < 2 * MIB
+    assert len(await store.read(lambda r: r.get(table, "k")) or b"") == 10_000
+
+
+@pytest.mark.usefixtures("alone")
 async def test_snapshots_wait_while_the_wal_is_truncated(store: SqliteStore, table: TableInfo) -> None:
     """engine rule 3: new snapshots are stopped, and opened again afterwards."""
     store.checkpointer._truncate_at = 1
