@@ -38,8 +38,9 @@ from reactor.model.environment import EnvironmentVariables
 from reactor.model.system_tables import ensure_system_tables
 from reactor.runtime.app import App
 from reactor.runtime.backend import LiveBackend
-from reactor.runtime.file_service import FILE_PATH, UPLOAD_PATH, FileService
+from reactor.runtime.builtin import is_builtin
 from reactor.runtime.environment import loading_with
+from reactor.runtime.file_service import FILE_PATH, UPLOAD_PATH, FileService
 from reactor.runtime.host import Host
 from reactor.runtime.loader import AppLoader
 from reactor.runtime.poison import PoisonGuard
@@ -369,8 +370,8 @@ class Reactor:
 
     @property
     def functions(self) -> Mapping[str, RegisteredFunction]:
-        """The functions in force, by path."""
-        return self.backend.app.functions
+        """The app's functions in force, by path."""
+        return {path: fn for path, fn in self.backend.app.functions.items() if not is_builtin(path)}
 
     def _routes(self) -> dict[tuple[str, str], Callable[[Request], Awaitable[None]]]:
         routes: dict[tuple[str, str], Callable[[Request], Awaitable[None]]] = {("GET", "/"): self._status}
