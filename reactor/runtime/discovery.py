@@ -60,6 +60,10 @@ def make_app(schema: SchemaDefinition | None, modules: dict[str, ModuleType], *,
         except SchemaError as error:
             file, line = source_of(function.handler)
             problems.append(SchemaError(f"{file}:{line}: {error}", code=error.code))
+    try:
+        _ = app.http  # worked out here, so that what is wrong with the routes keeps the app from loading
+    except SchemaError as error:
+        problems.append(error)
     if len(problems) == 1:
         raise problems[0]
     if problems:
