@@ -6,7 +6,6 @@ from functions.rules import access, conversation, credits
 from functions.rules.conversation import NewAttachment
 from reactor import (
     ActionCtx,
-    ApplicationError,
     Id,
     MutationCtx,
     QueryCtx,
@@ -187,7 +186,4 @@ async def get_for_user(ctx: QueryCtx, user_id: str, project_id: Id[Project]) -> 
 async def get_for_system(ctx: QueryCtx, project_id: Id[Project]) -> Project:
     """Any project, for the operator."""
     await access.require_system(ctx)
-    project = await ctx.db.get(project_id)
-    if project is None:
-        raise ApplicationError("Project not found")
-    return project
+    return await access.any_project(ctx, project_id)

@@ -35,11 +35,24 @@ async def require_user(ctx: QueryCtx | ActionCtx, user_id: str) -> None:
         raise ApplicationError(UNAUTHORIZED)
 
 
-async def project_of(ctx: QueryCtx, project_id: Id[Project], user_id: str) -> Project:
-    """The project, if it is there and theirs. Says which of the two is wrong."""
+async def user_or_system(ctx: QueryCtx | ActionCtx) -> str | None:
+    """The id of the user who calls, or None for the operator. Raises `Unauthorized` for everybody else."""
+    if ctx.auth.is_admin and await ctx.auth.get_user_identity() is None:
+        return None
+    return await user(ctx)
+
+
+async def any_project(ctx: QueryCtx, project_id: Id[Project]) -> Project:
+    """The project, whoever's it is: for the operator."""
     project = await ctx.db.get(project_id)
     if project is None:
         raise ApplicationError("Project not found")
+    return project
+
+
+async def project_of(ctx: QueryCtx, project_id: Id[Project], user_id: str) -> Project:
+    """The project, if it is there and theirs. Says which of the two is wrong."""
+    project = await any_project(ctx, project_id)
     if project.user_id != user_id:
         raise ApplicationError(UNAUTHORIZED)
     return project

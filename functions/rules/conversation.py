@@ -6,7 +6,7 @@ Nothing here asks who is calling; that is settled before (`rules/access.py`).
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast
 
 from reactor import UNSET, Document, Id, MutationCtx, QueryCtx, Struct, UnsetType
 from schema import (
@@ -158,6 +158,14 @@ async def save_fragment(
 
 async def fragment_of(ctx: QueryCtx, message_id: Id[Message]) -> Fragment | None:
     return await ctx.db.query(Fragment).with_index("by_messageId", message_id=message_id).first()
+
+
+def text_files(fragment: Fragment) -> dict[str, str]:
+    """Those of a fragment's files that are text, by path. `files` may be anything: what is no object has none."""
+    files: object = fragment.files
+    if not isinstance(files, dict):
+        return {}
+    return {path: text for path, text in cast("dict[str, Any]", files).items() if isinstance(text, str)}
 
 
 async def attachments_of(ctx: QueryCtx, message_id: Id[Message]) -> list[Attachment]:

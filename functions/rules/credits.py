@@ -10,8 +10,9 @@ from __future__ import annotations
 import math
 from typing import Final
 
+from functions.rules import billing
 from reactor import ApplicationError, Environment, MutationCtx, QueryCtx, Struct
-from schema import PlanType, Subscription, Usage
+from schema import PlanType, Usage
 
 WINDOW_MS: Final = 24 * 60 * 60 * 1000
 ALLOWANCE: Final[dict[PlanType, int]] = {"free": 5, "pro": 100, "unlimited": 2**53 - 1}
@@ -46,13 +47,8 @@ class Balance(Struct):
 
 
 async def plan_of(ctx: QueryCtx, user_id: str) -> PlanType:
-    """The plan of the user's oldest active subscription; trials and unpaid ones don't count."""
-    subscription = await (
-        ctx.db.query(Subscription)
-        .with_index("by_userId", user_id=user_id)
-        .filter(lambda s: s.status == "active")
-        .first()
-    )
+    """The plan of the user's oldest active subscription."""
+    subscription = await billing.active_subscription(ctx, user_id)
     if subscription is None:
         return "free"
     products = ctx.env(Products)
