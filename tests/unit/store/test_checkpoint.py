@@ -133,7 +133,7 @@ async def test_snapshots_wait_while_the_wal_is_truncated(store: SqliteStore, tab
     assert store._gate.guests == 0
     go_on.set()
     assert await asyncio.wait_for(reading[0], 10) >= T0
-    for snapshot in await reading[1]:  # pyright: ignore[reportGeneralTypeIssues]
+    for snapshot in await reading[1]:
         await snapshot.close()
     await writing
 
