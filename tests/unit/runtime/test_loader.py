@@ -68,6 +68,16 @@ def test_functions_are_in_source_order_and_imported_ones_stay_where_they_are_dec
     assert list(app.functions) == ["a:second", "b:z", "b:y"]
 
 
+def test_a_function_made_of_another_modules_handler_is_declared_where_it_is_made(load: Any) -> None:
+    app: App = load(
+        {
+            "functions/a.py": "from reactor import query\nfrom functions.z import f\ng = query(f.handler)\n",
+            "functions/z.py": a_query("f"),
+        }
+    ).load()
+    assert list(app.functions) == ["a:g", "z:f"]
+
+
 def test_schema_and_functions_are_both_optional(load: Any) -> None:
     assert load({}, "empty").load().functions == {}
     app = load({"functions/f.py": a_query()}, "no_schema").load()
