@@ -177,3 +177,51 @@ async def test_values_make_the_round_trip_in_a_browser(
     user = await _open(browser, site, server.url, channel)
     assert await user.page.evaluate("window.roundTrip()") is True
     assert user.trouble == []
+
+
+async def test_a_page_uploads_and_downloads_files(
+    server: ReactorProcess, browser: Browser, site: str, channel: str
+) -> None:
+    """client-protocol 44, server-semantics 42: the official flow with `fetch`, from another origin"""
+    user = await _open(browser, site, server.url, channel)
+    await user.page.wait_for_function("window.overHttp !== undefined")
+    seen = await user.page.evaluate(
+        """async () => {
+          const target = await overHttp("mutation", "files", "generateUploadUrl", {});
+          const file = new File(["Grass grows, birds fly"], "../grass.txt", { type: "text/plain" });
+          const posted = await fetch(target, { method: "POST", headers: { "Content-Type": file.type }, body: file });
+          const { storageId } = await posted.json();
+          const url = await overHttp("query", "files", "url", { id: storageId });
+          const whole = await fetch(url);
+          const part = await fetch(url, { headers: { Range: "bytes=6-10" } });
+          const image = await overHttp("mutation", "files", "generateUploadUrl", {});
+          const pixel = Uint8Array.from(atob("R0lGODlhAQABAIAAAP///wAAACwAAAAAAQABAAACAkQBADs="), (c) => c.charCodeAt(0));
+          const shown = await (await fetch(image, { method: "POST", headers: { "Content-Type": "image/gif" }, body: pixel })).json();
+          const element = new Image();
+          element.src = await overHttp("query", "files", "url", { id: shown.storageId });
+          await element.decode();
+          // What the <img> left in the cache, for a script.
+          const fromCache = (await (await fetch(element.src)).blob()).size;
+          const expired = await fetch(target + "x", { method: "POST", body: file });
+          return {
+            text: await whole.text(),
+            type: whole.headers.get("content-type"),
+            digest: whole.headers.get("digest"),
+            part: await part.text(),
+            range: part.headers.get("content-range"),
+            width: element.naturalWidth,
+            fromCache,
+            refused: [expired.status, (await expired.json()).code],
+          };
+        }"""
+    )
+    assert seen == {
+        "text": "Grass grows, birds fly",
+        "type": "text/plain",
+        "digest": "sha-256=wXYLDY4Mp06UDGLgQCd8Soq4W1UDNC1EZ4roCXy1Avs=",
+        "part": "grows",
+        "range": "bytes 6-10/22",
+        "width": 1,
+        "fromCache": 35,
+        "refused": [401, "StorageTokenInvalid"],
+    }
