@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     )
     from reactor.runtime.actions import ActionCtx
     from reactor.runtime.contexts import MutationCtx, QueryCtx
+    from reactor.runtime.cron_declarations import Crons
     from reactor.runtime.environment import Environment
     from reactor.runtime.http_cors import cors
     from reactor.runtime.http_router import HttpRouter
@@ -79,6 +80,7 @@ _HOMES = {
     "OidcProvider": "reactor.auth.providers",
     "MutationCtx": "reactor.runtime.contexts",
     "QueryCtx": "reactor.runtime.contexts",
+    "Crons": "reactor.runtime.cron_declarations",
     "Environment": "reactor.runtime.environment",
     "cors": "reactor.runtime.http_cors",
     "HttpRouter": "reactor.runtime.http_router",
@@ -124,6 +126,7 @@ __all__ = [
     "ActionCtx",
     "ApplicationError",
     "AuthenticationError",
+    "Crons",
     "DatabaseError",
     "Document",
     "DocumentNotFound",

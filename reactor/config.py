@@ -67,6 +67,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     """Compress each WebSocket message, for each subscriber again."""
     stop_grace_s: float = 10.0
     """How long a stopping server waits for what it has accepted."""
+    cron_splay: bool = True
+    """Each cron runs at a second of its own, so that they don't all come at the full minute."""
     supervise: bool = True
     """`serve` runs under a parent process that restarts it."""
     hang_after_s: float = 30.0
@@ -93,6 +95,7 @@ _SCALARS: dict[str, str] = {
     "switch_interval_s": "a number of seconds",
     "compress_messages": "true or false",
     "stop_grace_s": "a number of seconds",
+    "cron_splay": "true or false",
     "supervise": "true or false",
     "hang_after_s": "a number of seconds",
 }

@@ -41,6 +41,7 @@ from reactor.runtime.backend import LiveBackend
 from reactor.runtime.builtin import is_builtin
 from reactor.runtime.environment import loading_with
 from reactor.runtime.file_service import FILE_PATH, UPLOAD_PATH, FileService
+from reactor.runtime.cron_declarations import declared_crons
 from reactor.runtime.host import Host
 from reactor.runtime.loader import AppLoader
 from reactor.runtime.poison import PoisonGuard
@@ -51,6 +52,7 @@ from reactor.store.sqlite.retention import Retention
 from reactor.store.sqlite.store import SqliteStore
 from reactor.sync.server import SyncServer
 from reactor.workers.file_collector import FileCollector
+from reactor.workers.crons import CronWorker
 from reactor.workers.scheduler import Scheduler
 
 if TYPE_CHECKING:
@@ -169,6 +171,8 @@ class Reactor:
             undo.push_async_callback(self.backend.close)
             self.scheduler = Scheduler(database, self.backend)
             undo.push_async_callback(self.scheduler.close, settings.stop_grace_s)
+            self.crons = CronWorker(database, self.backend, splay=settings.cron_splay)
+            undo.push_async_callback(self.crons.close, settings.stop_grace_s)
             collector = FileCollector(self.files, database, self.clock)
             collector.start()
             undo.push_async_callback(collector.close)
@@ -260,8 +264,10 @@ class Reactor:
     async def _put_into_force(self, app: App) -> None:
         # Checked first: providers that can't be used keep the code from being put into force.
         identities = self.identities.check(app.modules)
+        crons = declared_crons(app)
         await self.backend.deploy(app, progress=self.on_progress)
         await self.scheduler.start()
+        await self.crons.use(crons)
         self.identities.use(identities)
 
     @contextlib.asynccontextmanager

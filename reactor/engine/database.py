@@ -146,13 +146,18 @@ class Database:
         self._committer.submit(job)
 
     async def write(
-        self, change: Callable[[WriteTransaction], T], *, lane: str = "#own", background: bool = False
+        self,
+        change: Callable[[WriteTransaction], T],
+        *,
+        lane: str = "#own",
+        background: bool = False,
+        usual_s: float = 0.0,
     ) -> T:
         """Run a change of our own in a transaction; returns its result once the commit is published.
 
-        Changes of one `lane` run in the order of these calls. Raises what `change` raises; then nothing was written.
+        Changes of one `lane` run in the order of these calls; `usual_s` is how long it usually takes. Raises what `change` raises; then nothing was written.
         """
-        job = OwnJob(change, lane=lane, background=background)
+        job = OwnJob(change, lane=lane, background=background, usual_s=usual_s)
         self._committer.submit(job)
         return await job.done
 

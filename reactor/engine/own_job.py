@@ -18,10 +18,12 @@ class OwnJob(Generic[T]):
     """See `engine.committer.WriteJob`. `done` is the function's result once its commit is durable and published."""
 
     request: tuple[str, int] | None = None
-    usual_s = 0.0
 
-    def __init__(self, change: Callable[[WriteTransaction], T], *, lane: str, background: bool) -> None:
+    def __init__(
+        self, change: Callable[[WriteTransaction], T], *, lane: str, background: bool, usual_s: float = 0.0
+    ) -> None:
         """`change` runs on the writer's thread, and again if its transaction was lost."""
+        self.usual_s = usual_s
         self.lane = lane
         self.background = background
         self.done: asyncio.Future[T] = asyncio.get_running_loop().create_future()

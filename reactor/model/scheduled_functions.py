@@ -47,10 +47,7 @@ DIED: Final = "Transient error while executing action"
 State = Literal["pending", "inProgress", "success", "failed", "canceled"]
 
 _UNLIMITED: Final = Limits(
-    **{
-        name: 2**62
-        for name in ("documents_read", "bytes_read", "database_queries", "documents_written", "bytes_written")
-    }
+    **dict.fromkeys(("documents_read", "bytes_read", "database_queries", "documents_written", "bytes_written"), 2 ** 62)
 )
 
 

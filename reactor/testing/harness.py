@@ -31,7 +31,7 @@ from reactor.runtime.waist import Failure, Outcome
 from reactor.schema import v
 from reactor.server import Reactor
 from reactor.testing.callers import admin, user
-from reactor.testing.subscription import Subscription
+from reactor.testing.subscription import PATIENCE_S, Subscription
 from reactor.values import wire
 
 if TYPE_CHECKING:
@@ -170,15 +170,60 @@ class Backend:
         """The time in milliseconds since 1970, as `ctx.now()` gives it."""
         return self.clock.now_ns() / 1e6
 
-    async def advance(self, by: timedelta) -> None:
-        """Move time forward, and let run what was waiting for it."""
-        self.clock.advance(round(by.total_seconds() * 1e9))
-        await self.settle()
+    async def advance(self, by: timedelta, *, wait: bool = True) -> None:
+        """Move time forward, and run what falls due on the way: jobs and crons, each at its time, and what they schedule.
+
+        Returns when all that has ended; with `wait=False` the actions among it may still be running.
+        """
+        target = self.clock.now_ns() + round(by.total_seconds() * 1e9)
+        await self._idle(wait)
+        while (due := self._next_due(crons=True)) is not None and due <= target:
+            self.clock.advance(max(0, due - self.clock.now_ns()))
+            await self._idle(wait)
+        self.clock.advance(max(0, target - self.clock.now_ns()))
+        await self._idle(wait)
 
     async def settle(self) -> None:
-        """Return once everything that is under way inside the backend has had its turn."""
-        for _ in range(10):
-            await asyncio.sleep(0)
+        """Return once everything that is under way inside the backend has had its turn; actions may still be running."""
+        await self._idle(False)
+
+    async def finish_in_progress(self) -> None:
+        """Return once no job is due or running, actions included. Time stands still."""
+        await self._idle(True)
+
+    async def finish_scheduled(self, *, max_steps: int = 100) -> None:
+        """Move time forward until no scheduled function is left, running each when it is due (crons on the way, too).
+
+        Raises AssertionError when there still are some after `max_steps` different times.
+        """
+        await self._idle(True)
+        for _ in range(max_steps):
+            due = self._next_due(crons=False)
+            if due is None:
+                return
+            await self.advance(timedelta(microseconds=-(-max(0, due - self.clock.now_ns()) // 1000)))
+        if self._next_due(crons=False) is not None:
+            raise AssertionError(
+                f"there are still scheduled functions after {max_steps} steps: do they schedule themselves again for ever?"
+            )
+
+    def _next_due(self, *, crons: bool) -> int | None:
+        due = [self.reactor.scheduler.next_due_ns, self.reactor.crons.next_due_ns if crons else None]
+        return min((ns for ns in due if ns is not None), default=None)
+
+    async def _idle(self, actions: bool) -> None:
+        try:
+            async with asyncio.timeout(PATIENCE_S):
+                for _ in range(10):
+                    await asyncio.sleep(0)
+                # Crons schedule jobs, and jobs no crons.
+                await self.reactor.crons.idle(actions=actions)
+                await self.reactor.scheduler.idle(actions=actions)
+        except TimeoutError:
+            raise AssertionError(
+                f"what was due is still running after {PATIENCE_S:g} s of real time; for an action that waits for the test, "
+                "there is advance(…, wait=False)"
+            ) from None
 
     async def fetch(self, path: str, method: str = "GET", **options: Any) -> httpx.Response:
         """Call an HTTP action: a request to the site port. `options` as for `httpx.request` (`json`, `headers` …).
@@ -257,7 +302,7 @@ async def backend(
     """
     memory = Path("/dev/shm")
     root = tempfile.mkdtemp(prefix="reactor-test-", dir=memory if os.access(memory, os.W_OK) else None)
-    options = {"dev": True, "synchronous": "OFF", "readers": 2, **options, "data": Path(root)}
+    options = {"dev": True, "synchronous": "OFF", "readers": 2, "cron_splay": False, **options, "data": Path(root)}
     settings = load_settings(None if isinstance(app, App) else app, flags=options, environ={})
     loaded = app if isinstance(app, App) else _load(settings.app)
     # A copy, because `run` adds functions of its own.

@@ -53,7 +53,7 @@ class JobRun:
     """See `engine.committer.WriteJob`. `done(run, error)` is called once, on the event loop."""
 
     lane = LANE
-    request = None
+    request: tuple[str, int] | None = None
     background = True
 
     def __init__(
