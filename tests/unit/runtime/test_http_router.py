@@ -64,7 +64,7 @@ def test_only_coroutines_that_are_no_functions_already_are_handlers() -> None:
 
     with pytest.raises(SchemaError, match="write `async def plain"):
         http.route("/x", methods=["GET"])(plain)  # type: ignore[type-var]
-    with pytest.raises(SchemaError, match="ctx.run_action"):
+    with pytest.raises(SchemaError, match=r"ctx\.run_action"):
         http.route("/x", methods=["GET"])(declared)  # type: ignore[type-var]
     with pytest.raises(SchemaError, match="route requires handler"):
         http.route("/x", methods=["GET"])(None)  # type: ignore[type-var]
