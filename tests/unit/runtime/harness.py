@@ -16,6 +16,7 @@ from reactor.engine.deploy import WantedIndex, WantedTable, deploy
 from reactor.engine.read_set import ReadSet
 from reactor.engine.transaction import Transaction, WriteTransaction
 from reactor.limits import DEFAULT_LIMITS, Limits
+from reactor.model.system_tables import ensure_system_tables
 from reactor.runtime.actions import execute_action
 from reactor.runtime.app import App
 from reactor.runtime.execute import Execution, execute_mutation, execute_query
@@ -65,6 +66,7 @@ class Harness:
         clock = ManualClock()
         database = Database(SqliteStore(root / "data", clock=clock, synchronous="OFF"), clock, limits)
         await database.open()
+        await ensure_system_tables(database)
         harness = cls(loader, app, database, clock, Host(limits=limits, clock=clock))
         await harness.deploy()
         return harness

@@ -346,7 +346,7 @@ class PlainEnum(enum.Enum):
         {"a"},
         frozenset("a"),
         Data("x"),
-        object(),
+        pytest.param(object(), id="an object"),
         UNSET,
         3,
         None,
