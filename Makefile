@@ -1,8 +1,9 @@
 # make dev | test | lint | bench: each sets up what it needs the first time (.venv, and npm's packages where Node is).
-# Other Python: make test PYTHON=python3.13. More for pytest: make test ARGS="-k sync -x".
+# Other Python: make test PYTHON=python3.13. More for pytest: make test ARGS="-k sync -x"; one process: WORKERS=0.
 
 PYTHON ?= python3
 ARGS ?=
+WORKERS ?= auto
 
 VENV := .venv
 BIN := $(VENV)/bin
@@ -28,7 +29,7 @@ dev: $(DEPS) ## Serve the sample app on http://127.0.0.1:3210, with live reload
 	@$(BIN)/reactor dev $(ARGS)
 
 test: $(DEPS) $(NODE_READY) ## Run all tests
-	$(BIN)/python -m pytest $(ARGS)
+	$(BIN)/python -m pytest -n $(WORKERS) --dist loadfile $(ARGS)
 
 lint: $(DEPS) ## Check style, types and layers
 	$(BIN)/ruff check .
