@@ -31,6 +31,12 @@ class UserIdentity:
         value = self.claims.get(name)
         return value if isinstance(value, str) else None
 
+    def _flag(self, name: str) -> bool | None:
+        value = self.claims.get(name)
+        return value if isinstance(value, bool) else None
+
+    # The standard claims of OpenID Connect; None when absent.
+
     @property
     def name(self) -> str | None:
         return self._text("name")
@@ -48,17 +54,60 @@ class UserIdentity:
         return self._text("nickname")
 
     @property
+    def preferred_username(self) -> str | None:
+        return self._text("preferredUsername")
+
+    @property
     def email(self) -> str | None:
         return self._text("email")
 
     @property
     def email_verified(self) -> bool | None:
-        value = self.claims.get("emailVerified")
-        return value if isinstance(value, bool) else None
+        return self._flag("emailVerified")
+
+    @property
+    def profile_url(self) -> str | None:
+        return self._text("profileUrl")
 
     @property
     def picture_url(self) -> str | None:
         return self._text("pictureUrl")
+
+    @property
+    def website_url(self) -> str | None:
+        return self._text("websiteUrl")
+
+    @property
+    def gender(self) -> str | None:
+        return self._text("gender")
+
+    @property
+    def birthday(self) -> str | None:
+        return self._text("birthday")
+
+    @property
+    def timezone(self) -> str | None:
+        return self._text("timezone")
+
+    @property
+    def language(self) -> str | None:
+        return self._text("language")
+
+    @property
+    def phone_number(self) -> str | None:
+        return self._text("phoneNumber")
+
+    @property
+    def phone_number_verified(self) -> bool | None:
+        return self._flag("phoneNumberVerified")
+
+    @property
+    def address(self) -> str | None:
+        return self._text("address")
+
+    @property
+    def updated_at(self) -> str | None:
+        return self._text("updatedAt")
 
     def to_value(self) -> dict[str, Any]:
         """As `getUserIdentity()` shows it to JavaScript."""

@@ -121,6 +121,31 @@ async def test_environment_variables_may_be_read(app: App, issuers: Issuers, mon
         assert await accepts(reactor, issuers["EdDSA"].token("ann"))
 
 
+async def test_a_variable_of_the_deployment_that_changes_swaps_the_providers(app: App, issuers: Issuers) -> None:
+    one, other = issuers["RS256"], issuers["EdDSA"]
+    app.configure(
+        """
+        from reactor import Environment, OidcProvider
+
+
+        class Env(Environment):
+            ISSUER: str | None = None
+
+
+        issuer = Env().ISSUER
+        providers = [OidcProvider(domain=issuer, application_id="test-app")] if issuer else []
+        """
+    )
+    async with app.deployed() as reactor:
+        assert not await accepts(reactor, one.token("ann"))
+        for issuer, another in ((one, other), (other, one)):
+            await reactor.environment.update([("ISSUER", issuer.url)])
+            assert await accepts(reactor, issuer.token("ann"))
+            assert not await accepts(reactor, another.token("ann"))
+        await reactor.environment.update([("ISSUER", "ftp://no.example")])
+        assert await accepts(reactor, other.token("ann")), "a value that can't work changes nothing"
+
+
 @pytest.mark.parametrize(
     ("config", "texts"),
     [
