@@ -10,12 +10,15 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from reactor.kit.batches import BatchJob, BatchStatus, batched
     from reactor.kit.pages import Page, Paginator, get_page, paginator
     from reactor.kit.presence import Presence, Present
     from reactor.kit.rate_limiter import RateLimited, RateLimiter, RateLimitStatus, RateLimitValue
     from reactor.kit.rates import FixedWindow, TokenBucket, fixed_window, token_bucket
 
 _HOMES = {
+    "BatchJob": "reactor.kit.batches",
+    "BatchStatus": "reactor.kit.batches",
     "FixedWindow": "reactor.kit.rates",
     "Page": "reactor.kit.pages",
     "Paginator": "reactor.kit.pages",
@@ -26,6 +29,7 @@ _HOMES = {
     "RateLimited": "reactor.kit.rate_limiter",
     "RateLimiter": "reactor.kit.rate_limiter",
     "TokenBucket": "reactor.kit.rates",
+    "batched": "reactor.kit.batches",
     "fixed_window": "reactor.kit.rates",
     "get_page": "reactor.kit.pages",
     "paginator": "reactor.kit.pages",
@@ -33,6 +37,8 @@ _HOMES = {
 }
 
 __all__ = [
+    "BatchJob",
+    "BatchStatus",
     "FixedWindow",
     "Page",
     "Paginator",
@@ -43,6 +49,7 @@ __all__ = [
     "RateLimited",
     "RateLimiter",
     "TokenBucket",
+    "batched",
     "fixed_window",
     "get_page",
     "paginator",

@@ -15,7 +15,7 @@ from reactor.runtime.contexts import MutationCtx, QueryCtx
 from reactor.store.catalogue import TableInfo
 from reactor.values.wire import decode
 
-__all__ = ["find", "in_transaction", "of_app", "rows", "scan", "table_of", "update"]
+__all__ = ["find", "get", "in_transaction", "of_app", "rows", "scan", "table_of", "update"]
 
 T = TypeVar("T")
 
@@ -73,6 +73,12 @@ def of_app(ctx: QueryCtx | ActionCtx) -> Any:
 
 def table_of(tx: Transaction, name: str) -> TableInfo:
     return tx.catalogue.tables[name]
+
+
+def get(tx: Transaction, table: str, document_id: str) -> dict[str, Any] | None:
+    """A document by its id, or None."""
+    body = tx.get(table_of(tx, table), document_id)
+    return None if body is None else _tree(body)
 
 
 def rows(

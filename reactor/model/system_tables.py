@@ -37,6 +37,9 @@ SYSTEM_TABLES: Final[dict[str, dict[str, tuple[str, ...]]]] = {
     },
     "_presence_sessions": {"by_member": ("name", "room", "user", "session"), "by_expires": ("expires",)},
     "_presence_sweeps": {},
+    "_batch_jobs": {"by_name": ("name",)},
+    "_work_pools": {"by_name": ("name",)},
+    "_work": {"by_pool_and_state": ("pool", "state", "time")},
 }
 """Table → index → fields. An index that is added here to a table with documents in it is not filled: give it a new name
 only together with a migration."""
