@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
 import base64
 import hashlib
 import os
 import re
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from datetime import timedelta
+from typing import Any
 from urllib.parse import urlsplit
 
 import pytest
@@ -15,8 +17,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from reactor.http.storage import parse_range
+from reactor.store.blobs import PIECE_BYTES
 from reactor.testing import Backend
 from tests.support.files import Files, open_files
+from tests.support.s3 import running_s3
 
 TEXT = b"Grass grows, birds fly, sun shines"
 DIGEST = base64.b64encode(hashlib.sha256(TEXT).digest()).decode()
@@ -359,3 +363,80 @@ async def test_upload_urls_outlive_a_restart(files: Files, tmp_path: object) -> 
     await reactor.start()
     assert isinstance(files.backend, Backend)
     assert (await files.post(TEXT, url=url)).status_code == 200
+
+
+# Who does not go on
+
+
+async def test_an_upload_that_stalls_is_given_up() -> None:
+    async with open_files(limits={"upload_stall_s": 0.05}) as files:
+
+        async def stalling() -> AsyncIterator[bytes]:
+            yield TEXT
+            await asyncio.Event().wait()
+
+        response = await files.post(stalling())
+        assert (response.status_code, response.json()["code"]) == (408, "UploadTimeout")
+        assert list((files.blobs / "incoming").iterdir()) == []
+
+
+async def _download_by_hand(
+    files: Files, receive: Callable[[], Awaitable[dict[str, Any]]], send: Callable[[Any], Awaitable[None]]
+) -> None:
+    url = await files.url(await files.upload(bytes(20 * PIECE_BYTES)))
+    assert url is not None
+    scope = {"type": "http", "method": "GET", "path": urlsplit(url).path, "query_string": b"", "headers": []}
+    await files.backend.reactor(scope, receive, send)  # type: ignore[arg-type]
+
+
+async def test_a_download_that_nobody_takes_is_given_up() -> None:
+    async with open_files(limits={"send_stall_s": 0.05}) as files:
+        sent: list[Any] = []
+
+        async def receive() -> dict[str, Any]:
+            await asyncio.Event().wait()
+            raise AssertionError
+
+        async def send(event: Any) -> None:
+            sent.append(event)
+            if len(sent) == 4:
+                await asyncio.Event().wait()
+
+        await _download_by_hand(files, receive, send)
+        assert len(sent) == 4
+
+
+async def test_a_download_ends_when_the_client_has_gone(files: Files) -> None:
+    """uvicorn takes what is sent to nobody without a word."""
+    sent: list[Any] = []
+
+    async def receive() -> dict[str, Any]:
+        return {"type": "http.disconnect"}
+
+    async def send(event: Any) -> None:
+        sent.append(event)
+        await asyncio.sleep(0)
+
+    await _download_by_hand(files, receive, send)
+    assert 1 <= len(sent) < 20
+
+
+async def test_files_in_a_bucket(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The same flow with S3-compatible storage, named by a setting and the usual variables."""
+    with running_s3() as s3:
+        for name, value in s3.environment.items():
+            monkeypatch.setenv(name, value)
+        async with open_files(files=f"s3://{s3.bucket}/files") as files:
+            data = os.urandom(3_000_000)
+            id = await files.upload(data, content_type="image/png")
+            assert [key.startswith("files/") for key in s3.stored()] == [True]
+            assert (await files.get(id)).content == data
+            assert (await files.get(id, range="bytes=5-9")).content == data[5:10]
+            assert (await files.post(b"x", digest=f"sha-256={DIGEST}")).status_code == 400
+            assert await files.backend.action("files:read", id=await files.upload(TEXT)) is not None
+            await files.backend.mutation("files:delete", id=id)
+            await files.backend.advance(timedelta(minutes=1))
+            async with asyncio.timeout(30):
+                while len(s3.stored()) > 1:
+                    await asyncio.sleep(0.01)
+            assert files.on_disk() == []

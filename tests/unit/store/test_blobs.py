@@ -18,32 +18,13 @@ from reactor.store import blob_files
 from reactor.store.blob_files import FileBlobs
 from reactor.store.blob_objects import ObjectBlobs
 from reactor.store.blobs import PIECE_BYTES, BlobMissing, BlobStore, StorageFull, new_blob_name
-
-BUCKET = "reactor-tests"
+from tests.support.s3 import S3, running_s3
 
 
 @pytest.fixture(scope="module")
-def s3() -> Iterator[Any]:
-    """A bucket: its options for obstore, and a client to look behind the scenes with."""
-    boto3 = pytest.importorskip("boto3")
-    server_module = pytest.importorskip("moto.server")
-    server = server_module.ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
-    server.start()
-    _, port = server.get_host_and_port()
-    endpoint = f"http://127.0.0.1:{port}"
-    known = {"aws_access_key_id": "key", "aws_secret_access_key": "secret", "region_name": "us-east-1"}
-    client = boto3.client("s3", endpoint_url=endpoint, **known)
-    client.create_bucket(Bucket=BUCKET)
-    options = {
-        "endpoint": endpoint,
-        "access_key_id": "key",
-        "secret_access_key": "secret",
-        "region": "us-east-1",
-        "client_options": {"allow_http": True},
-    }
-    yield client, options
-    client.close()
-    server.stop()
+def s3() -> Iterator[S3]:
+    with running_s3() as s3:
+        yield s3
 
 
 @pytest.fixture(params=["files", "objects"])
@@ -51,10 +32,14 @@ async def blobs(request: pytest.FixtureRequest, tmp_path: Path) -> BlobStore:
     if request.param == "files":
         store: BlobStore = FileBlobs(tmp_path / "files", reserve_bytes=0)
     else:
-        _, options = request.getfixturevalue("s3")
-        store = ObjectBlobs(f"s3://{BUCKET}/{uuid.uuid4().hex}", **options)
+        store = in_bucket(request.getfixturevalue("s3"))
     await store.open()
     return store
+
+
+def in_bucket(s3: S3) -> ObjectBlobs:
+    """Below a prefix of its own."""
+    return ObjectBlobs(f"s3://{s3.bucket}/{uuid.uuid4().hex}", **s3.options)
 
 
 async def pieces(*given: bytes) -> AsyncIterator[bytes]:
@@ -212,23 +197,20 @@ async def test_a_disk_that_fails_while_syncing_keeps_nothing(tmp_path: Path) -> 
 # In S3-compatible storage
 
 
-async def test_uploads_that_fail_leave_no_parts_in_the_bucket(s3: Any) -> None:
-    client, options = s3
-    blobs = ObjectBlobs(f"s3://{BUCKET}/{uuid.uuid4().hex}", **options)
+async def test_uploads_that_fail_leave_no_parts_in_the_bucket(s3: S3) -> None:
+    blobs = in_bucket(s3)
     await test_data_that_fails_leaves_nothing_and_its_error_comes_through(blobs)
     await test_a_cancelled_upload_leaves_nothing(blobs)
-    assert client.list_multipart_uploads(Bucket=BUCKET).get("Uploads", []) == []
+    assert s3.client.list_multipart_uploads(Bucket=s3.bucket).get("Uploads", []) == []
 
 
-async def test_a_bucket_that_is_not_there_is_told_at_the_start(s3: Any) -> None:
-    _, options = s3
+async def test_a_bucket_that_is_not_there_is_told_at_the_start(s3: S3) -> None:
     with pytest.raises(StoreError, match="s3://no-such-bucket"):
-        await ObjectBlobs("s3://no-such-bucket/x", **options).open()
+        await ObjectBlobs("s3://no-such-bucket/x", **s3.options).open()
 
 
-async def test_deployments_share_a_bucket_under_prefixes_of_their_own(s3: Any) -> None:
-    _, options = s3
-    one, other = (ObjectBlobs(f"s3://{BUCKET}/{uuid.uuid4().hex}", **options) for _ in range(2))
+async def test_deployments_share_a_bucket_under_prefixes_of_their_own(s3: S3) -> None:
+    one, other = in_bucket(s3), in_bucket(s3)
     name = new_blob_name()
     await one.put(name, pieces(b"mine"))
     assert await listed(one) == {name}
