@@ -137,6 +137,23 @@ async def test_npm_recovers_when_its_token_ends_during_a_session(place: SignIn, 
 
 
 @pytest.mark.node
+async def test_npm_waits_for_a_provider_that_is_down(place: SignIn, npm: Driver) -> None:
+    """Nobody is signed out, and once keys can be had again the client is in."""
+    place.oidc.stop()
+    try:
+        place.oidc.rotate()  # a key that the server does not know yet
+        await npm_client(npm, place, place.oidc.token("ann"))
+        await npm.until(lambda: [e for e in npm.events if e["event"] == "socketClosed"])
+        closed = next(event for event in npm.events if event["event"] == "socketClosed")
+        assert (closed["code"], closed["reason"]) == (1013, "AuthProviderUnavailable")
+    finally:
+        place.oidc.start()
+    await until_subject(npm, "ann")
+    assert False not in told(npm)
+    assert (await npm.call("traffic", name="one"))["received"].count("AuthError") == 0
+
+
+@pytest.mark.node
 async def test_npm_signs_out(place: SignIn, npm: Driver) -> None:
     """client-protocol 33"""
     token = place.oidc.token("ann")

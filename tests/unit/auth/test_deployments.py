@@ -232,3 +232,49 @@ async def test_a_provider_can_be_trusted_from_outside(app: App, issuers: Issuers
         await reactor.reload()
         assert await accepts(reactor, other.token("ann"))
         assert await accepts(reactor, one.token("ann"))
+
+
+HTTP = """
+from reactor import ActionCtx, AuthenticationError, HttpRouter
+from starlette.requests import Request
+from starlette.responses import JSONResponse
+
+http = HttpRouter()
+
+
+@http.route("/hook", methods=["POST"])
+async def hook(ctx: ActionCtx, request: Request) -> JSONResponse:
+    return JSONResponse({"ran": True})
+
+
+@http.route("/who", methods=["POST"])
+async def who(ctx: ActionCtx, request: Request) -> JSONResponse:
+    try:
+        identity = await ctx.auth.get_user_identity()
+    except AuthenticationError as error:
+        return JSONResponse({"error": error.code}, 401)
+    return JSONResponse({"who": None if identity is None else identity.subject})
+"""
+
+
+async def test_http_actions_run_whatever_the_token_and_learn_of_it_when_they_ask(app: App, issuers: Issuers) -> None:
+    """server-semantics 9.1"""
+    issuer = issuers["EdDSA"]
+    app.accept(issuer)
+    (app.root / "functions" / "http.py").write_text(HTTP)
+    async with app.deployed() as reactor:
+        transport = httpx.ASGITransport(reactor.site)
+        async with httpx.AsyncClient(transport=transport, base_url="http://site") as client:
+
+            async def post(path: str, token: str | None) -> tuple[int, Any]:
+                headers = {} if token is None else {"Authorization": f"Bearer {token}"}
+                answer = await client.post(path, headers=headers)
+                return answer.status_code, answer.json()
+
+            expired = issuer.token("ann", exp=1)
+            for token in (None, issuer.token("ann"), expired, "sk_live_of_somebody_else"):
+                assert await post("/hook", token) == (200, {"ran": True})
+            assert await post("/who", None) == (200, {"who": None})
+            assert await post("/who", issuer.token("ann")) == (200, {"who": "ann"})
+            assert await post("/who", expired) == (401, {"error": "Unauthenticated"})
+            assert await post("/who", "sk_live_of_somebody_else") == (401, {"error": "InvalidAuthHeader"})
