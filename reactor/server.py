@@ -217,6 +217,7 @@ class Reactor:
     def quiesce(self) -> None:
         """Take no new sockets and close those there are; requests under way go on."""
         if self._router is not None:
+            self._site.quiesce()
             self._sync.close_all()
 
     async def reload(self) -> None:

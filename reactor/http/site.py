@@ -90,6 +90,7 @@ class Site:
         self._backend, self._gatekeeper, self._limits = backend, gatekeeper, limits
         self._slots = asyncio.Semaphore(limits.concurrent_http_actions)
         self._tasks: set[asyncio.Task[None]] = set()
+        self._stopping_since: float | None = None
 
     async def __call__(
         self, scope: Scope, receive: Receive, send: Send, path: str | None = None, *, caller: Caller | None = None
@@ -141,10 +142,16 @@ class Site:
             task.add_done_callback(self._tasks.discard)
             await asyncio.shield(task)
 
+    def quiesce(self) -> None:
+        """The server is about to stop: the grace of `close` counts from now."""
+        self._stopping_since = asyncio.get_running_loop().time()
+
     async def close(self, grace_s: float) -> None:
         """Wait for what is running, at most so many seconds, and cancel what is left."""
+        if self._stopping_since is not None:
+            grace_s -= asyncio.get_running_loop().time() - self._stopping_since
         if self._tasks:
-            await asyncio.wait(self._tasks, timeout=grace_s)
+            await asyncio.wait(self._tasks, timeout=max(0.0, grace_s))
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
@@ -179,8 +186,12 @@ class Site:
             body = self._body(route, await request.body())
         result = await action.call(request, body)
         response = result if isinstance(result, Response) else self._json(action, route, result)
-        # Its own scope: what a response does about the connection, `exchange` does.
-        await response(request.scope, _never, exchange.send)
+        try:
+            # `_never`, because what a response does about a lost connection, `exchange` does.
+            await response(request.scope, _never, exchange.send)
+        finally:
+            if (close := getattr(getattr(response, "body_iterator", None), "aclose", None)) is not None:
+                await close()  # it was cut off: its `finally` runs now, while `ctx` can be used
 
     def _body(self, route: BoundRoute, raw: bytes) -> Any:
         try:

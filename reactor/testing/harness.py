@@ -225,6 +225,10 @@ class Backend:
                 "there is advance(…, wait=False)"
             ) from None
 
+    async def set_environment(self, /, **variables: str | None) -> None:
+        """Set environment variables of the deployment, as `reactor env set` does; None removes one."""
+        await self.reactor.environment.update(list(variables.items()))
+
     async def fetch(self, path: str, method: str = "GET", **options: Any) -> httpx.Response:
         """Call an HTTP action: a request to the site port. `options` as for `httpx.request` (`json`, `headers` …).
 

@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
 import httpx
 import pytest
+from starlette.applications import Starlette
+from starlette.routing import Mount
 
+from reactor.clock import ManualClock
 from reactor.limits import Limits
 from reactor.runtime.app import App
 from reactor.runtime.loader import AppLoader
-from reactor.testing import Backend
+from reactor.testing import Backend, TestIssuer
 from reactor.testing import backend as make_backend
 
 SCHEMA = """
@@ -688,3 +692,114 @@ async def test_credentials_are_for_named_origins(shop: Backend) -> None:
         "/with-cookies", "OPTIONS", headers={**APP, "access-control-request-headers": "x-other"}
     )
     assert preflight.headers["access-control-allow-headers"] == "x-key"
+
+
+# The server's end, and its guests
+
+
+LIFE = """
+import asyncio
+
+from reactor import ActionCtx, HttpRouter
+from starlette.requests import Request
+from starlette.responses import PlainTextResponse, Response, StreamingResponse
+
+http = HttpRouter()
+begun = asyncio.Event()
+go_on = asyncio.Event()
+ended: list[str] = []
+
+
+@http.route("/wait", methods=["GET"])
+async def wait(ctx: ActionCtx, request: Request) -> Response:
+    begun.set()
+    try:
+        await go_on.wait()
+    finally:
+        ended.append(type(ctx).__name__)
+    return PlainTextResponse("done")
+
+
+@http.route("/quick", methods=["GET"])
+async def quick(ctx: ActionCtx, request: Request) -> Response:
+    return PlainTextResponse("quick")
+
+
+@http.route("/tidy", methods=["GET"])
+async def tidy(ctx: ActionCtx, request: Request) -> Response:
+    async def produce():
+        try:
+            while True:
+                yield b"x" * 1000
+        finally:
+            ended.append("tidied")
+
+    return StreamingResponse(produce())
+"""
+
+
+@pytest.fixture
+def life_app(tmp_path: Path) -> App:
+    return AppLoader(write(tmp_path / "app", LIFE)).load()
+
+
+async def test_a_stopping_server_waits_for_handlers_and_then_cancels_them(life_app: App) -> None:
+    module: Any = life_app.modules["http"]
+    async with make_backend(life_app, stop_grace_s=10.0) as backend:
+        finished = asyncio.create_task(backend.fetch("/wait"))
+        await module.begun.wait()
+        asyncio.get_running_loop().call_later(0.01, module.go_on.set)
+    assert (await finished).text == "done"
+    module.begun.clear()
+    module.go_on.clear()
+    async with make_backend(life_app, stop_grace_s=0.01) as backend:
+        cancelled = asyncio.create_task(backend.fetch("/wait"))
+        await module.begun.wait()
+    with pytest.raises(asyncio.CancelledError):
+        await cancelled
+    assert len(module.ended) == 2
+
+
+async def test_only_so_many_handlers_run_at_once(life_app: App) -> None:
+    module: Any = life_app.modules["http"]
+    async with make_backend(life_app, limits=Limits(concurrent_http_actions=1)) as backend:
+        first = asyncio.create_task(backend.fetch("/wait"))
+        await module.begun.wait()
+        second = asyncio.create_task(backend.fetch("/quick"))
+        await backend.settle()
+        assert not second.done()
+        module.go_on.set()
+        assert [(await first).text, (await second).text] == ["done", "quick"]
+
+
+async def test_a_generator_that_is_cut_off_is_closed_at_once(life_app: App) -> None:
+    module: Any = life_app.modules["http"]
+    async with make_backend(life_app, limits=Limits(http_response_bytes=2000)) as backend:
+        with pytest.raises(httpx.RemoteProtocolError):
+            await backend.fetch("/tidy")
+        assert module.ended == ["tidied"]
+
+
+async def test_a_mounted_app_serves_them_below_its_own_path(shop: Backend) -> None:
+    host = Starlette(routes=[Mount("/live", shop.reactor)])
+    async with httpx.AsyncClient(transport=httpx.ASGITransport(host), base_url="http://host.test") as client:
+        assert (await client.get("/live/http/exact")).text == "exact GET /exact -"
+        assert (await client.get("/live/http/url?a=1")).text == "http://host.test/url?a=1"
+        assert (await client.get("/live/http/files/a/b")).text == "files:a/b"
+
+
+async def test_a_valid_token_makes_the_user(tmp_path: Path) -> None:
+    """client-protocol 35, server-semantics 43"""
+    clock = ManualClock()
+    with TestIssuer(clock=clock) as issuer:
+        directory = write(tmp_path / "app")
+        config = f"providers = [OidcProvider(domain={issuer.url!r}, application_id={issuer.application_id!r})]"
+        (directory / "functions" / "auth_config.py").write_text(f"from reactor import OidcProvider\n\n{config}\n")
+        async with make_backend(AppLoader(directory).load(), clock=clock) as shop:
+            good = {"authorization": f"Bearer {issuer.token('ann')}"}
+            assert (await shop.fetch("/me", headers=good)).text == "ann"
+            assert (await shop.fetch("/me-below", headers=good)).text == "ann"
+            stale = {"authorization": f"Bearer {issuer.token('ann', exp=clock.now_ns() // 10**9 - 60)}"}
+            assert (await shop.fetch("/exact", headers=stale)).status_code == 200
+            answer = await shop.fetch("/me", headers=stale)
+            assert (answer.status_code, answer.json()["code"]) == (401, "Unauthenticated")
