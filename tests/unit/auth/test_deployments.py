@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import textwrap
+import threading
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
@@ -221,6 +223,48 @@ async def test_nothing_is_fetched_before_a_token_arrives(app: App, issuers: Issu
         assert len(issuer.requests) == before
         assert await accepts(reactor, issuer.token("ann"))
     assert issuer.requests[before:] == ["/.well-known/openid-configuration", "/jwks"]
+
+
+async def test_while_keys_are_fetched_everybody_else_is_served(app: App) -> None:
+    """Those who wait for the keys, wait for one fetch; those who don't need them don't wait."""
+    released = threading.Event()
+    with (
+        TestIssuer(algorithm="EdDSA", clock=ManualClock()) as slow,
+        TestIssuer(algorithm="EdDSA", clock=ManualClock()) as quick,
+    ):
+        answer = slow.respond
+
+        def later(path: str) -> Any:
+            released.wait(30)
+            return answer(path)
+
+        slow.respond = later  # type: ignore[method-assign]
+        app.accept(slow, quick)
+        async with app.deployed() as reactor:
+            waiting = [asyncio.create_task(accepts(reactor, slow.token("ann"))) for _ in range(20)]
+            while not slow.requests:
+                await asyncio.sleep(0.001)
+            assert await accepts(reactor, quick.token("ann"))
+            assert not await accepts(reactor, slow.token("ann", aud="another-app"))
+            assert not any(task.done() for task in waiting)
+            released.set()
+            assert await asyncio.gather(*waiting) == [True] * 20
+        assert slow.requests == ["/.well-known/openid-configuration", "/jwks"]
+
+
+async def test_a_server_that_stops_does_not_wait_for_keys(app: App) -> None:
+    released = threading.Event()
+    with TestIssuer(algorithm="EdDSA", clock=ManualClock()) as slow:
+        answer = slow.respond
+        slow.respond = lambda path: answer(path) if released.wait(30) else answer(path)  # type: ignore[method-assign]
+        app.accept(slow)
+        async with app.deployed() as reactor:
+            asking = asyncio.create_task(ask(reactor, slow.token("ann")))
+            while not slow.requests:
+                await asyncio.sleep(0.001)
+        assert not released.is_set()
+        assert (await asking).status_code == 503
+        released.set()
 
 
 async def test_a_provider_can_be_trusted_from_outside(app: App, issuers: Issuers) -> None:
