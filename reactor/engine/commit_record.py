@@ -101,15 +101,18 @@ _decoder = msgspec.msgpack.Decoder(StoredRecord)
 def _stored(write: DocumentWrite) -> tuple[object, ...]:
     # Plain tuples in the order of StoredWrite's fields: this runs for every document written.
     join, most = b"".join, LOG_KEY_MAX_BYTES
-    keys: list[tuple[object, ...]] = []
-    for change in write.keys:
-        before, after = change.before, change.after
-        one = None if before is None else join(before)[:most]
-        if before is after or before == after:
-            keys.append((change.index_number, one))
-        else:
-            keys.append((change.index_number, one, None if after is None else join(after)[:most]))
+    keys = [
+        (change.index_number, None if change.before is None else join(change.before)[:most])
+        if change.before is change.after
+        else _both(change, most)
+        for change in write.keys
+    ]
     return write.table, write.id, write.operation, keys, write.fields
+
+
+def _both(change: KeyChange, most: int) -> tuple[object, ...]:
+    before, after = (None if parts is None else b"".join(parts)[:most] for parts in (change.before, change.after))
+    return (change.index_number, before) if change.before == change.after else (change.index_number, before, after)
 
 
 def decode_record(data: bytes) -> StoredRecord:

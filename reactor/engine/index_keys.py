@@ -7,7 +7,7 @@ from typing import Any
 
 from reactor.engine.commit_record import KeyParts
 from reactor.engine.ranges import id_key
-from reactor.store.catalogue import BY_ID, IndexInfo
+from reactor.store.catalogue import IndexInfo
 from reactor.values.keys import encode_value
 from reactor.values.types import UNSET
 
@@ -40,7 +40,7 @@ def key_with_tail(index: IndexInfo, document: Mapping[str, Any], tail: KeyParts)
     """`key_parts`, given the document's `key_tail`, which its indexes share."""
     fields = index.fields
     if not fields:
-        return tail[1:] if index.name == BY_ID else tail
+        return tail[1:] if index.is_by_id else tail
     if len(fields) == 1 and "." not in (path := fields[0]):
         return (encode_value(document.get(path, UNSET)), *tail)
     return (*[encode_value(field_at(document, path)) for path in fields], *tail)

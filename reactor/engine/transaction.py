@@ -12,6 +12,8 @@ import re
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any, Final
 
+import msgspec
+
 from reactor.engine.commit_record import CommitKind, CommitRecord, DocumentWrite, KeyChange
 from reactor.engine.index_keys import key_parts, key_tail, key_with_tail
 from reactor.engine.ranges import IndexRange
@@ -268,25 +270,16 @@ class Transaction:
         return ReadSet(frozenset(self._points), whole, frozenset(self._names))
 
 
-class _Pending:
+class _Pending(msgspec.Struct, gc=False):
     """A document's net change so far; the document trees are None where it did not, or no longer does, exist.
 
     `changed` holds the names of the fields that differ, or None when that has to be worked out.
     """
 
-    __slots__ = ("after", "before", "changed", "table")
-
-    def __init__(
-        self,
-        table: TableInfo,
-        before: dict[str, Any] | None,
-        after: dict[str, Any] | None,
-        changed: Iterable[str] | None,
-    ) -> None:
-        self.table = table
-        self.before = before
-        self.after = after
-        self.changed = changed
+    table: TableInfo
+    before: dict[str, Any] | None
+    after: dict[str, Any] | None
+    changed: Iterable[str] | None
 
     def write(self, document_id: str) -> DocumentWrite | None:
         """What the commit record says of it; None when nobody ever saw the document."""
@@ -312,9 +305,12 @@ class _Pending:
         keys_may_differ = not table.roots.isdisjoint(changed)
         keys = []
         for index in indexes:
-            old = new = key_with_tail(index, before, tail)
-            if keys_may_differ and not index.roots.isdisjoint(changed):
-                new = key_with_tail(index, after, tail)
+            if not index.fields:
+                old = new = tail[1:] if index.is_by_id else tail
+            else:
+                old = new = key_with_tail(index, before, tail)
+                if keys_may_differ and not index.roots.isdisjoint(changed):
+                    new = key_with_tail(index, after, tail)
             keys.append(KeyChange(index.number, old, new))
         return DocumentWrite(table.number, document_id, "update", keys, tuple(changed))
 
@@ -391,9 +387,14 @@ class WriteTransaction(Transaction):
     def rows(
         self, table: TableInfo, range_: IndexRange, limit: int, *, reverse: bool = False
     ) -> list[tuple[bytes, bytes]]:
-        rows = super().rows(table, range_, limit, reverse=reverse)
+        self.usage.query()
+        start, end = range_.start, range_.end
+        if end is not None and end <= start:
+            return []
+        rows = self.reader.scan(range_.index, start, end, reverse=reverse, limit=limit)
         for key, body in rows:
-            self.remember(table, key, body)
+            self.usage.read_document(len(body))
+            self._documents[key[key.rindex(b"\x10") + 1 : -1].decode()] = table, body  # `remember`, written out
         return rows
 
     def remember(self, table: TableInfo, key: bytes, body: bytes) -> None:
@@ -598,7 +599,7 @@ class WriteTransaction(Transaction):
     def record(self, ts: int) -> CommitRecord:
         """The commit record of all that was written, to be stored with timestamp `ts`."""
         writes = [w for name, pending in self._pending.items() if (w := pending.write(name)) is not None]
-        return CommitRecord(ts, CommitKind.MUTATION, writes, tuple(sorted(self.names)))
+        return CommitRecord(ts, CommitKind.MUTATION, writes, tuple(sorted(self.names)) if self.names else ())
 
 
 def _check_system_fields(document: Mapping[str, Any], changes: Mapping[str, Any]) -> None:
