@@ -6,7 +6,7 @@ import asyncio
 import contextlib
 import textwrap
 import threading
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -225,20 +225,26 @@ async def test_nothing_is_fetched_before_a_token_arrives(app: App, issuers: Issu
     assert issuer.requests[before:] == ["/.well-known/openid-configuration", "/jwks"]
 
 
-async def test_while_keys_are_fetched_everybody_else_is_served(app: App) -> None:
-    """Those who wait for the keys, wait for one fetch; those who don't need them don't wait."""
+@contextlib.contextmanager
+def slow_issuer() -> Iterator[tuple[TestIssuer, threading.Event]]:
+    """An issuer that answers nobody before the event is set."""
     released = threading.Event()
-    with (
-        TestIssuer(algorithm="EdDSA", clock=ManualClock()) as slow,
-        TestIssuer(algorithm="EdDSA", clock=ManualClock()) as quick,
-    ):
-        answer = slow.respond
+    with TestIssuer(algorithm="EdDSA", clock=ManualClock()) as issuer:
+        answer = issuer.respond
 
         def later(path: str) -> Any:
             released.wait(30)
             return answer(path)
 
-        slow.respond = later  # type: ignore[method-assign]
+        issuer.respond = later  # type: ignore[method-assign]
+        yield issuer, released
+        released.set()
+
+
+async def test_while_keys_are_fetched_everybody_else_is_served(app: App, issuers: Issuers) -> None:
+    """Those who wait for the keys, wait for one fetch; those who don't need them don't wait."""
+    quick = issuers["EdDSA"]
+    with slow_issuer() as (slow, released):
         app.accept(slow, quick)
         async with app.deployed() as reactor:
             waiting = [asyncio.create_task(accepts(reactor, slow.token("ann"))) for _ in range(20)]
@@ -253,10 +259,7 @@ async def test_while_keys_are_fetched_everybody_else_is_served(app: App) -> None
 
 
 async def test_a_server_that_stops_does_not_wait_for_keys(app: App) -> None:
-    released = threading.Event()
-    with TestIssuer(algorithm="EdDSA", clock=ManualClock()) as slow:
-        answer = slow.respond
-        slow.respond = lambda path: answer(path) if released.wait(30) else answer(path)  # type: ignore[method-assign]
+    with slow_issuer() as (slow, released):
         app.accept(slow)
         async with app.deployed() as reactor:
             asking = asyncio.create_task(ask(reactor, slow.token("ann")))
@@ -264,7 +267,6 @@ async def test_a_server_that_stops_does_not_wait_for_keys(app: App) -> None:
                 await asyncio.sleep(0.001)
         assert not released.is_set()
         assert (await asking).status_code == 503
-        released.set()
 
 
 async def test_a_provider_can_be_trusted_from_outside(app: App, issuers: Issuers) -> None:
