@@ -18,6 +18,8 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar, overload
 
+import msgspec
+
 from reactor import errors
 from reactor.auth.identity import ANONYMOUS, Caller
 from reactor.clock import ManualClock
@@ -308,6 +310,8 @@ async def backend(
     root = tempfile.mkdtemp(prefix="reactor-test-", dir=memory if os.access(memory, os.W_OK) else None)
     options = {"dev": True, "synchronous": "OFF", "readers": 2, "cron_splay": False, **options, "data": Path(root)}
     settings = load_settings(None if isinstance(app, App) else app, flags=options, environ={})
+    # Never where the project's own files are.
+    settings = msgspec.structs.replace(settings, files=options.get("files"))
     loaded = app if isinstance(app, App) else _load(settings.app)
     # A copy, because `run` adds functions of its own.
     own = App(loaded.functions, loaded.schema, root=loaded.root, modules=loaded.modules)

@@ -9,6 +9,7 @@ import os
 import re
 from collections.abc import AsyncIterator, Awaitable, Callable
 from datetime import timedelta
+from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -19,6 +20,7 @@ from hypothesis import strategies as st
 from reactor.http.storage import parse_range
 from reactor.store.blobs import PIECE_BYTES
 from reactor.testing import Backend
+from reactor.testing import backend as make_backend
 from tests.support.files import Files, open_files
 from tests.support.s3 import running_s3
 
@@ -440,3 +442,10 @@ async def test_files_in_a_bucket(monkeypatch: pytest.MonkeyPatch) -> None:
                 while len(s3.stored()) > 1:
                     await asyncio.sleep(0.01)
             assert files.on_disk() == []
+
+
+async def test_tests_of_a_project_never_touch_its_bucket(tmp_path: Path) -> None:
+    (tmp_path / "functions").mkdir()
+    (tmp_path / "pyproject.toml").write_text('[tool.reactor]\nfiles = "s3://production/files"\n')
+    async with make_backend(tmp_path) as backend:
+        assert backend.reactor.settings.files is None
