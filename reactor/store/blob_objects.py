@@ -16,6 +16,7 @@ from reactor.errors import StoreError
 from reactor.store.blobs import PIECE_BYTES, BlobMissing, check_blob_name
 
 if TYPE_CHECKING:
+    from obstore import GetOptions
     from obstore.store import S3Store
 
 __all__ = ["ObjectBlobs"]
@@ -45,10 +46,10 @@ class ObjectBlobs:
         self._obstore = obstore
         self._failures = BaseError
         self._url = url
+        retries = {"max_retries": 5, "retry_timeout": timedelta(seconds=30)}
+        settings: dict[str, Any] = {"retry_config": retries, **options}
         with self._translated():
-            self._store: S3Store = S3Store.from_url(
-                url, **{"retry_config": {"max_retries": 5, "retry_timeout": timedelta(seconds=30)}, **options}
-            )
+            self._store: S3Store = S3Store.from_url(url, **settings)
 
     @contextlib.contextmanager
     def _translated(self) -> Iterator[None]:
@@ -102,7 +103,7 @@ class ObjectBlobs:
     async def get(self, name: str, start: int = 0, end: int | None = None) -> AsyncIterator[bytes]:
         if end is not None and end <= start:
             return
-        options: dict[str, Any] = {}
+        options: GetOptions = {}
         if end is not None:
             options["range"] = (start, end)
         elif start:
