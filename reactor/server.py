@@ -36,12 +36,13 @@ from reactor.http.status_page import ListedFunction, render_status_page
 from reactor.http.storage import StorageApi
 from reactor.model.environment import EnvironmentVariables
 from reactor.model.system_tables import ensure_system_tables
+from reactor.runtime import system_queries as _system_queries  # noqa: F401  # makes them part of every app
 from reactor.runtime.app import App
 from reactor.runtime.backend import LiveBackend
 from reactor.runtime.builtin import is_builtin
+from reactor.runtime.cron_declarations import declared_crons
 from reactor.runtime.environment import loading_with
 from reactor.runtime.file_service import FILE_PATH, UPLOAD_PATH, FileService
-from reactor.runtime.cron_declarations import declared_crons
 from reactor.runtime.host import Host
 from reactor.runtime.loader import AppLoader
 from reactor.runtime.poison import PoisonGuard
@@ -51,8 +52,8 @@ from reactor.store.blobs import BlobStore
 from reactor.store.sqlite.retention import Retention
 from reactor.store.sqlite.store import SqliteStore
 from reactor.sync.server import SyncServer
-from reactor.workers.file_collector import FileCollector
 from reactor.workers.crons import CronWorker
+from reactor.workers.file_collector import FileCollector
 from reactor.workers.scheduler import Scheduler
 
 if TYPE_CHECKING:

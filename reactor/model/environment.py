@@ -19,7 +19,7 @@ from reactor.engine.transaction import Transaction, WriteTransaction
 from reactor.errors import ReactorError
 from reactor.values.wire import decode
 
-__all__ = ["BUILT_IN", "EnvironmentVariables", "InvalidVariable", "read_variable", "update_variables"]
+__all__ = ["BUILT_IN", "EnvironmentVariables", "InvalidVariable", "all_variables", "read_variable", "update_variables"]
 
 TABLE: Final = "_environment_variables"
 INDEX: Final = "by_name"
@@ -94,6 +94,11 @@ def read_variable(tx: Transaction, name: str) -> str | None:
         return None
     document: Any = decode(rows[0][1])
     return document["value"]
+
+
+def all_variables(tx: Transaction) -> list[dict[str, Any]]:
+    """The stored documents by name: `name` and `value`, and the system fields. The read set then has all of them."""
+    return list(_all(tx))
 
 
 def update_variables(tx: WriteTransaction, changes: Changes) -> dict[str, str]:

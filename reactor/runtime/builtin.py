@@ -1,7 +1,7 @@
-"""Functions of our own that scheduled jobs name. They are part of every app that is loaded, and called by nobody outside.
+"""Functions of our own that scheduled jobs name, or that Convex's tools call with an admin key (`_system/…`).
 
-Their paths begin with `_reactor/`, which no module of a user's can, and they are internal; lists of an app's functions leave
-them out (`is_builtin`).
+They are part of every app that is loaded. Their paths begin with `_reactor/` or `_system/`, which no module of a user's can,
+and they are internal; lists of an app's functions leave them out (`is_builtin`).
 """
 
 from __future__ import annotations
@@ -11,18 +11,19 @@ from typing import Any, Final, TypeVar
 
 from reactor.runtime.registry import Function
 
-__all__ = ["PREFIX", "builtin", "builtin_functions", "is_builtin"]
+__all__ = ["PREFIX", "SYSTEM_PREFIX", "builtin", "builtin_functions", "is_builtin"]
 
 F = TypeVar("F", bound=Function[Any, ..., Any])
 
 PREFIX: Final = "_reactor/"
+SYSTEM_PREFIX: Final = "_system/"
 
 _declared: dict[str, Function[Any, ..., Any]] = {}
 
 
-def builtin(function: F, path: str) -> F:
-    """Give a function a path below `_reactor/`, in every app that is loaded from now on."""
-    function.path = PREFIX + path
+def builtin(function: F, path: str, prefix: str = PREFIX) -> F:
+    """Give a function a path below `_reactor/` (or `prefix`), in every app that is loaded from now on."""
+    function.path = prefix + path
     _declared[function.path] = function
     return function
 
@@ -34,4 +35,4 @@ def builtin_functions() -> Mapping[str, Function[Any, ..., Any]]:
 
 def is_builtin(path: str) -> bool:
     """Whether a path names a function of ours."""
-    return path.startswith(PREFIX)
+    return path.startswith((PREFIX, SYSTEM_PREFIX))

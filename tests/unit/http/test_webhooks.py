@@ -10,7 +10,7 @@ import hashlib
 import hmac
 import json
 from collections.abc import AsyncIterator, Callable
-from datetime import datetime, timedelta, timezone
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
@@ -141,7 +141,7 @@ async def hooks(hooks_app: App) -> AsyncIterator[Backend]:
 async def test_a_signed_event_is_taken_once(hooks: Backend, path: str, sign: Sign) -> None:
     """The very bytes are verified: spaces and letters beyond ASCII stay as they were sent."""
     body = '{ "type":"user.created",  "name": "Zoë" }'.encode()
-    headers = sign("msg_1", body, datetime.now(timezone.utc))
+    headers = sign("msg_1", body, datetime.now(UTC))
     assert (await hooks.fetch(path, "POST", content=body, headers=headers)).text == "taken"
     assert (await hooks.fetch(path, "POST", content=body, headers=headers)).text == "known"
     assert await hooks.query("deliveries:all") == [json.loads(body)]
@@ -150,7 +150,7 @@ async def test_a_signed_event_is_taken_once(hooks: Backend, path: str, sign: Sig
 @pytest.mark.parametrize(("path", "sign"), SENDERS)
 async def test_nothing_else_is(hooks: Backend, path: str, sign: Sign) -> None:
     body = b'{"type":"user.deleted"}'
-    headers = sign("msg_1", body, datetime.now(timezone.utc))
+    headers = sign("msg_1", body, datetime.now(UTC))
     name = next(n for n in headers if "signature" in n)
     attempts = [
         (body, {}),
@@ -167,5 +167,5 @@ async def test_nothing_else_is(hooks: Backend, path: str, sign: Sign) -> None:
 @pytest.mark.parametrize(("path", "sign"), SENDERS[:2])
 async def test_an_old_event_is_refused(hooks: Backend, path: str, sign: Sign) -> None:
     body = b'{"type":"user.deleted"}'
-    headers = sign("msg_1", body, datetime.now(timezone.utc) - timedelta(minutes=6))
+    headers = sign("msg_1", body, datetime.now(UTC) - timedelta(minutes=6))
     assert (await hooks.fetch(path, "POST", content=body, headers=headers)).status_code == 401

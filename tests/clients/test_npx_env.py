@@ -1,0 +1,79 @@
+"""`npx convex env` against our server (deployment-api 21 to 26)."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+from pathlib import Path
+
+import httpx
+import pytest
+
+from tests.support.driver import CLIENTS, require_node
+from tests.support.server import ADMIN_KEY, ReactorProcess
+
+pytestmark = [pytest.mark.node, pytest.mark.process]
+
+CLI = CLIENTS / "node_modules" / "convex" / "bin" / "main.js"
+
+
+@pytest.fixture
+def project(tmp_path: Path) -> Path:
+    (tmp_path / "package.json").write_text('{"name": "project", "dependencies": {"convex": "*"}}')
+    return tmp_path
+
+
+def npx(project: Path, server: ReactorProcess, *arguments: str) -> subprocess.CompletedProcess[str]:
+    require_node()
+    environ = {name: value for name, value in os.environ.items() if not name.startswith("CONVEX_")}
+    return subprocess.run(
+        ["node", str(CLI), "env", *arguments],
+        cwd=project,
+        env={
+            **environ,
+            "CI": "1",
+            "CONVEX_SELF_HOSTED_URL": server.url,
+            "CONVEX_SELF_HOSTED_ADMIN_KEY": ADMIN_KEY,
+        },
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+
+
+def test_variables_are_set_listed_read_and_removed(project: Path, server: ReactorProcess) -> None:
+    assert npx(project, server, "set", "NPX_A", "two words").returncode == 0
+    (project / "more.env").write_text("NPX_B=3\n")
+    assert npx(project, server, "set", "--from-file", "more.env").returncode == 0
+    listed = npx(project, server, "list", "--include-values").stdout
+    assert "NPX_A=" in listed
+    assert "two words" in listed
+    assert "NPX_B=3" in listed
+    assert npx(project, server, "get", "NPX_A").stdout.strip() == "two words"
+    assert npx(project, server, "remove", "NPX_A").returncode == 0
+    assert npx(project, server, "remove", "NPX_B").returncode == 0
+    gone = npx(project, server, "get", "NPX_A")
+    assert (gone.returncode, gone.stdout.strip()) == (0, "")
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "code"),
+    [
+        ("CONVEX_SITE_URL", "x", "EnvVarNameForbidden"),
+        ("1A", "x", "EnvironmentVariableNameInvalid"),
+        ("A", "x" * 8193, "EnvironmentVariableValueTooLarge"),
+    ],
+)
+def test_what_is_refused_is_shown(project: Path, server: ReactorProcess, name: str, value: str, code: str) -> None:
+    done = npx(project, server, "set", name, value)
+    assert done.returncode == 1
+    assert code in done.stderr + done.stdout
+
+
+def test_nobody_else_can_list_them(server: ReactorProcess) -> None:
+    path = "_system/cli/queryEnvironmentVariables:default"
+    answer = httpx.post(f"{server.url}/api/query", json={"path": path, "args": {}})
+    assert answer.json()["status"] == "error"
+    assert "Could not find public function" in answer.json()["errorMessage"]
