@@ -15,6 +15,8 @@ if TYPE_CHECKING:
     from reactor.kit.presence import Presence, Present
     from reactor.kit.rate_limiter import RateLimited, RateLimiter, RateLimitStatus, RateLimitValue
     from reactor.kit.rates import FixedWindow, TokenBucket, fixed_window, token_bucket
+    from reactor.kit.work import WorkResult
+    from reactor.kit.work_pool import Retry, WorkPool, WorkStatus
 
 _HOMES = {
     "BatchJob": "reactor.kit.batches",
@@ -28,7 +30,11 @@ _HOMES = {
     "RateLimitValue": "reactor.kit.rate_limiter",
     "RateLimited": "reactor.kit.rate_limiter",
     "RateLimiter": "reactor.kit.rate_limiter",
+    "Retry": "reactor.kit.work_pool",
     "TokenBucket": "reactor.kit.rates",
+    "WorkPool": "reactor.kit.work_pool",
+    "WorkResult": "reactor.kit.work",
+    "WorkStatus": "reactor.kit.work_pool",
     "batched": "reactor.kit.batches",
     "fixed_window": "reactor.kit.rates",
     "get_page": "reactor.kit.pages",
@@ -48,7 +54,11 @@ __all__ = [
     "RateLimitValue",
     "RateLimited",
     "RateLimiter",
+    "Retry",
     "TokenBucket",
+    "WorkPool",
+    "WorkResult",
+    "WorkStatus",
     "batched",
     "fixed_window",
     "get_page",

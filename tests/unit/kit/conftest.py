@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import textwrap
 from collections.abc import AsyncIterator, Callable
-from datetime import timedelta
 from pathlib import Path
 
 import pytest
@@ -33,9 +32,3 @@ def project(tmp_path: Path) -> Project:
             loader.close()
 
     return open_project
-
-
-async def later(backend: Backend, by: timedelta) -> None:
-    """Move time forward, and wait until what became due has run."""
-    await backend.advance(by)
-    await backend.reactor.scheduler.idle()

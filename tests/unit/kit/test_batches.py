@@ -10,7 +10,7 @@ import pytest
 from reactor.errors import SchemaError
 from reactor.kit import batched
 from reactor.testing import Backend
-from tests.unit.kit.conftest import Project, later
+from tests.unit.kit.conftest import Project
 
 SCHEMA = """
     from reactor import Document, define_schema, define_table
@@ -122,14 +122,14 @@ async def test_every_document_is_done_once(project: Project) -> None:
         await backend.mutation("f:fill", count=35)
         assert await status(backend) == ("not started", 0)
         assert (await backend.mutation("f:start")).state == "running"
-        await later(backend, NOW)
+        await backend.advance(NOW)
         assert await status(backend) == ("done", 35)
         assert await backend.query("f:done") == [1]
         assert (await backend.mutation("f:start")).state == "done"
-        await later(backend, NOW)
+        await backend.advance(NOW)
         assert await backend.query("f:done") == [1], "starting it again does nothing"
         await backend.mutation("f:start", restart=True)
-        await later(backend, NOW)
+        await backend.advance(NOW)
         assert await backend.query("f:done") == [2]
 
 
@@ -139,11 +139,11 @@ async def test_progress_can_be_followed(project: Project) -> None:
         async with backend.subscribe("f:status", slow=True) as updates:
             assert (await updates.next()).state == "not started"
             await backend.mutation("f:startSlowly")
-            await later(backend, NOW)
+            await backend.advance(NOW)
             assert (await updates.next()).processed == 10
-            await later(backend, timedelta(seconds=5))
+            await backend.advance(timedelta(seconds=5))
             assert (await updates.next()).processed == 20
-            await later(backend, timedelta(seconds=5))
+            await backend.advance(timedelta(seconds=5))
             last = await updates.next()
             assert (last.state, last.processed) == ("done", 25)
             assert last.ended_at == pytest.approx(last.started_at + 10_000, abs=1)
@@ -153,9 +153,9 @@ async def test_documents_that_come_meanwhile_are_done_too(project: Project) -> N
     async with project(APP, SCHEMA) as backend:
         await backend.mutation("f:fill", count=15)
         await backend.mutation("f:startSlowly")
-        await later(backend, NOW)
+        await backend.advance(NOW)
         await backend.mutation("f:fill", count=3, first=100)
-        await later(backend, timedelta(seconds=5))
+        await backend.advance(timedelta(seconds=5))
         assert await status(backend, slow=True) == ("done", 18)
 
 
@@ -164,14 +164,14 @@ async def test_a_failed_batch_is_undone_and_the_job_goes_on_from_there(project: 
         await backend.mutation("f:fill", count=30)
         await backend.mutation("f:breakItem", number=14)
         await backend.mutation("f:start")
-        await later(backend, NOW)
+        await backend.advance(NOW)
         failed = await backend.query("f:status")
         assert (failed.state, failed.processed) == ("failed", 10)
         assert "item 14 is broken" in failed.error
         assert await backend.query("f:done") == [0, 1]
         await backend.mutation("f:breakItem", number=None)
         await backend.mutation("f:start")
-        await later(backend, NOW)
+        await backend.advance(NOW)
         assert await status(backend) == ("done", 30)
         assert await backend.query("f:done") == [1]
 
@@ -180,13 +180,13 @@ async def test_a_canceled_job_stops_and_can_go_on(project: Project) -> None:
     async with project(APP, SCHEMA) as backend:
         await backend.mutation("f:fill", count=25)
         await backend.mutation("f:startSlowly")
-        await later(backend, NOW)
+        await backend.advance(NOW)
         await backend.mutation("f:cancel")
-        await later(backend, timedelta(minutes=1))
+        await backend.advance(timedelta(minutes=1))
         assert await status(backend, slow=True) == ("canceled", 10)
         await backend.mutation("f:startSlowly")
-        await later(backend, NOW)
-        await later(backend, timedelta(seconds=5))
+        await backend.advance(NOW)
+        await backend.advance(timedelta(seconds=5))
         assert await status(backend, slow=True) == ("done", 25)
         assert await backend.query("f:whatWasSeen") == list(range(25))
 
@@ -195,7 +195,7 @@ async def test_a_job_may_cancel_itself_with_its_batch_done(project: Project) -> 
     async with project(APP, SCHEMA) as backend:
         await backend.mutation("f:fill", count=30)
         await backend.mutation("f:stopsItself")
-        await later(backend, NOW)
+        await backend.advance(NOW)
         found = await backend.query("f:stateOfSelfStopping")
         assert (found.state, found.processed) == ("canceled", 20)
 
@@ -204,8 +204,8 @@ async def test_deleting_behind_it_is_safe_and_names_of_tables_do(project: Projec
     async with project(APP, SCHEMA) as backend:
         await backend.mutation("f:fill", count=10)
         await backend.mutation("f:startAll")
-        await later(backend, NOW)
-        await later(backend, timedelta(seconds=5))
+        await backend.advance(NOW)
+        await backend.advance(timedelta(seconds=5))
         assert await backend.query("f:count") == 0
 
 
@@ -213,7 +213,7 @@ async def test_it_is_an_internal_mutation_of_its_own_and_actions_may_start_it(pr
     async with project(APP, SCHEMA) as backend:
         await backend.mutation("f:fill", count=12)
         assert (await backend.mutation("f:mark")).state == "running"
-        await later(backend, NOW)
+        await backend.advance(NOW)
         assert await status(backend) == ("done", 12)
         assert await backend.action("f:fromAnAction") == "canceled"
 

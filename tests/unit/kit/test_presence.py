@@ -8,7 +8,7 @@ import pytest
 
 from reactor.errors import SchemaError
 from reactor.kit import Presence
-from tests.unit.kit.conftest import Project, later
+from tests.unit.kit.conftest import Project
 
 APP = """
     from datetime import timedelta
@@ -66,7 +66,7 @@ async def test_who_comes_is_seen_and_who_stays_disturbs_nobody(project: Project)
         await backend.mutation("f:beat", room="r", user="bob")
         assert await updates.next() == ["ann", "bob"]
         for _ in range(5):
-            await later(backend, 5 * SECOND)
+            await backend.advance(5 * SECOND)
             await backend.mutation("f:beat", room="r", user="ann")
             await backend.mutation("f:beat", room="r", user="bob")
         await backend.mutation("f:beat", room="another", user="eve")
@@ -76,14 +76,14 @@ async def test_who_comes_is_seen_and_who_stays_disturbs_nobody(project: Project)
 async def test_who_stops_saying_so_is_gone(project: Project) -> None:
     async with project(APP) as backend, backend.subscribe("f:here", room="r") as updates:
         await backend.mutation("f:beat", room="r", user="ann")
-        await later(backend, 6 * SECOND)
+        await backend.advance(6 * SECOND)
         await backend.mutation("f:beat", room="r", user="bob")
         assert await updates.next() == ["ann", "bob"]
-        await later(backend, 4 * SECOND)
+        await backend.advance(4 * SECOND)
         assert await updates.next() == ["bob"]
-        await later(backend, 5 * SECOND)
+        await backend.advance(5 * SECOND)
         await updates.assert_quiet()
-        await later(backend, 1 * SECOND)
+        await backend.advance(1 * SECOND)
         assert await updates.next() == []
         assert await backend.query("f:leftovers") == [0, 0, 0]
 
@@ -93,7 +93,7 @@ async def test_who_comes_back_after_everybody_had_gone_expires_too(project: Proj
         for _ in range(3):
             await backend.mutation("f:beat", room="r", user="ann")
             assert await backend.query("f:here", room="r") == ["ann"]
-            await later(backend, 12 * SECOND)
+            await backend.advance(12 * SECOND)
             assert await backend.query("f:here", room="r") == []
 
 
@@ -101,10 +101,10 @@ async def test_a_short_timeout_is_not_kept_waiting_by_a_long_one(project: Projec
     async with project(APP) as backend:
         await backend.mutation("f:beat", room="r", user="ann", call=True)
         await backend.mutation("f:beat", room="r", user="ann")
-        await later(backend, 11 * SECOND)
+        await backend.advance(11 * SECOND)
         assert await backend.query("f:here", room="r") == []
         assert await backend.query("f:inCall", room="r") == ["ann"]
-        await later(backend, 50 * SECOND)
+        await backend.advance(50 * SECOND)
         assert await backend.query("f:inCall", room="r") == []
 
 
@@ -112,8 +112,8 @@ async def test_more_than_one_sweep_expire_in_turn(project: Project) -> None:
     async with project(APP) as backend:
         for number in range(600):
             await backend.mutation("f:beat", room=f"r{number % 7}", user=str(number))
-        await later(backend, 10 * SECOND)
-        await later(backend, 10 * SECOND)
+        await backend.advance(10 * SECOND)
+        await backend.advance(10 * SECOND)
         assert await backend.query("f:leftovers") == [0, 0, 0]
 
 
@@ -134,9 +134,9 @@ async def test_a_user_is_here_as_long_as_one_session_is(project: Project) -> Non
         await backend.mutation("f:beat", room="r", user="ann", session="tv")
         assert await updates.next() == ["ann"]
         await backend.mutation("f:leave", room="r", user="ann", session="phone")
-        await later(backend, 8 * SECOND)
+        await backend.advance(8 * SECOND)
         await backend.mutation("f:beat", room="r", user="ann", session="tv")
-        await later(backend, 8 * SECOND)
+        await backend.advance(8 * SECOND)
         await updates.assert_quiet()
         await backend.mutation("f:leave", room="r", user="ann")
         assert await updates.next() == []
