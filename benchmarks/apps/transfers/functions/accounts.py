@@ -32,3 +32,12 @@ async def range_sum(ctx: QueryCtx, start: int, end: int) -> int:
     ):
         total += account.balance
     return total
+
+
+@query
+async def busy(ctx: QueryCtx, seed: int, rounds: int) -> int:
+    """Computes, and reads nothing."""
+    total = seed
+    for number in range(rounds):
+        total ^= number
+    return total
