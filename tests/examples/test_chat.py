@@ -1,11 +1,8 @@
-"""The chat example: its own tests, and its two front ends in a browser."""
+"""The chat example: its two front ends in a browser."""
 
 from __future__ import annotations
 
-import os
 import shutil
-import subprocess
-import sys
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
@@ -13,25 +10,10 @@ import pytest
 from playwright.async_api import BrowserContext, Route, async_playwright
 
 from tests.support.driver import CLIENTS, require_node, unavailable
+from tests.support.examples import EXAMPLES, run
 from tests.support.server import ReactorProcess, running_server
 
-CHAT = Path(__file__).parents[2] / "examples" / "chat"
-
-
-def run(*command: str, cwd: Path, **environment: str) -> None:
-    env = {**os.environ, **environment}
-    done = subprocess.run(command, cwd=cwd, env=env, capture_output=True, text=True, timeout=120, check=False)
-    assert done.returncode == 0, done.stdout + done.stderr
-
-
-def test_its_own_tests_pass_where_a_user_would_run_them(tmp_path: Path) -> None:
-    copy = shutil.copytree(CHAT, tmp_path / "chat", ignore=shutil.ignore_patterns(".reactor", "__pycache__"))
-    run(sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", cwd=copy)
-
-
-def test_it_is_typed(tmp_path: Path) -> None:
-    copy = shutil.copytree(CHAT, tmp_path / "chat", ignore=shutil.ignore_patterns(".reactor", "__pycache__"))
-    run(sys.executable, "-m", "pyright", "--pythonpath", sys.executable, ".", cwd=copy)
+CHAT = EXAMPLES / "chat"
 
 
 ENTRY = """
