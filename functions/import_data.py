@@ -6,15 +6,14 @@ the only way to give somebody a window of credits with a chosen end.
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
 from typing import Any, Literal, ParamSpec, TypeVar
 
 from functions.rules import access, credits
+from functions.rules.dates import milliseconds
 from reactor import (
     UNSET,
     Action,
     ActionCtx,
-    ApplicationError,
     Id,
     Mutation,
     MutationCtx,
@@ -61,15 +60,6 @@ class Cleared(Struct):
     message: str
 
 
-def _ms(date: str) -> float:
-    """Milliseconds since the epoch. A date without a zone is UTC."""
-    try:
-        moment = datetime.fromisoformat(date)
-    except ValueError:
-        raise ApplicationError(f"Not an ISO date: {date}") from None
-    return (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp() * 1000
-
-
 def _by_operator(target: Mutation[MutationCtx, P, R]) -> Action[ActionCtx, P, R]:
     """The public action of an internal mutation: same arguments, same answer, for the operator only."""
 
@@ -87,7 +77,13 @@ async def import_project(
     ctx: MutationCtx, old_id: str, name: str, user_id: str, framework: Framework, created_at: str, updated_at: str
 ) -> Imported:
     new_id = await ctx.db.insert(
-        Project(name=name, user_id=user_id, framework=framework, created_at=_ms(created_at), updated_at=_ms(updated_at))
+        Project(
+            name=name,
+            user_id=user_id,
+            framework=framework,
+            created_at=milliseconds(created_at),
+            updated_at=milliseconds(updated_at),
+        )
     )
     return Imported(old_id=old_id, new_id=new_id)
 
@@ -112,8 +108,8 @@ async def import_message(
             type=type,
             status=status,
             project_id=new_project_id,
-            created_at=_ms(created_at),
-            updated_at=_ms(updated_at),
+            created_at=milliseconds(created_at),
+            updated_at=milliseconds(updated_at),
         )
     )
     return Imported(old_id=old_id, new_id=new_id)
@@ -141,8 +137,8 @@ async def import_fragment(
             files=files,
             metadata=metadata,
             framework=framework,
-            created_at=_ms(created_at),
-            updated_at=_ms(updated_at),
+            created_at=milliseconds(created_at),
+            updated_at=milliseconds(updated_at),
         )
     )
     return Imported(old_id=old_id, new_id=new_id)
@@ -164,8 +160,8 @@ async def import_fragment_draft(
             project_id=new_project_id,
             files=files,
             framework=framework,
-            created_at=_ms(created_at),
-            updated_at=_ms(updated_at),
+            created_at=milliseconds(created_at),
+            updated_at=milliseconds(updated_at),
         )
     )
     return Imported(old_id=old_id, new_id=new_id)
@@ -193,8 +189,8 @@ async def import_attachment(
             height=height,
             size=size,
             message_id=new_message_id,
-            created_at=_ms(created_at),
-            updated_at=_ms(updated_at),
+            created_at=milliseconds(created_at),
+            updated_at=milliseconds(updated_at),
         )
     )
     return Imported(old_id=old_id, new_id=new_id)
@@ -205,7 +201,7 @@ async def import_usage(
     ctx: MutationCtx, key: str, user_id: str, points: float, expire: str | None = None
 ) -> ImportedUsage:
     """Set a user's balance and the end of the window; without `expire` it never ends. `key` is the old row's."""
-    end = _ms(expire) if expire else None
+    end = milliseconds(expire) if expire else None
     existing = await credits.record_of(ctx, user_id)
     if existing is None:
         new_id = await ctx.db.insert(Usage(user_id=user_id, points=points, expire=end))

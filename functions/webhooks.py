@@ -1,20 +1,69 @@
-"""The log of webhooks, for the operator: what came, how it went, and which subscriptions wait for their user.
+"""The log of webhooks: what came, how it went, and which subscriptions wait for their user.
 
-Anybody could call these in the original; here only the operator can. The webhooks themselves are in `http.py`.
+Anybody could call the public functions in the original; here only the operator can. Deliveries come in through `http.py`.
 """
 
 from __future__ import annotations
 
 from typing import Any
 
-from functions.rules import access, webhook_log
-from reactor import Id, MutationCtx, QueryCtx, Struct, mutation, query
+from functions.rules import access, polar_events, webhook_log
+from functions.rules.polar_events import PolarObject
+from reactor import ApplicationError, Id, MutationCtx, QueryCtx, Struct, internal_mutation, mutation, query
 from schema import PendingSubscription, PendingSubscriptionStatus, WebhookEvent, WebhookEventStatus
+
+UNKNOWN_USER = "No user is known for this subscription; it is kept as pending"
+KEPT_CHARACTERS = 100_000
 
 
 class Resolved(Struct):
     pending_id: Id[PendingSubscription]
     event_data: Any
+
+
+class Received(Struct):
+    """The answer to a delivery."""
+
+    received: bool
+    warning: str | None = None
+    pending_subscription_id: Id[PendingSubscription] | None = None
+
+
+@internal_mutation
+async def receive_polar_event(ctx: MutationCtx, event_id: str, event_type: str, payload: Any) -> Received:
+    """Note an event and do what it says, in one transaction. One that was processed before changes nothing.
+
+    A change to a subscription that is not there is noted as failed, not refused: to send it again would not help.
+    """
+    known = await webhook_log.event_of(ctx, event_id)
+    if known is None:
+        await webhook_log.log_event(ctx, event_id, event_type, payload)
+    elif known.status == "processed":
+        return Received(received=True)
+    else:
+        await webhook_log.set_status(ctx, event_id, "retrying")
+
+    data = PolarObject(payload).part("data")
+    try:
+        pending_id = await polar_events.apply(ctx, event_type, data)
+    except ApplicationError as error:
+        if event_type not in polar_events.STATE_CHANGES:
+            raise
+        await polar_events.keep_newest(ctx, event_type, data)
+        await webhook_log.set_status(ctx, event_id, "failed", str(error.data))
+        return Received(received=True)
+    if pending_id is not None:
+        await webhook_log.set_status(ctx, event_id, "failed", UNKNOWN_USER)
+        return Received(received=True, warning=UNKNOWN_USER, pending_subscription_id=pending_id)
+    await webhook_log.set_status(ctx, event_id, "processed")
+    return Received(received=True)
+
+
+@internal_mutation
+async def polar_event_failed(ctx: MutationCtx, event_id: str, event_type: str, body: str, error: str) -> None:
+    """Note that an event could not be received, with what was sent. It is to be sent again."""
+    await webhook_log.log_event(ctx, event_id, event_type, body[:KEPT_CHARACTERS])
+    await webhook_log.set_status(ctx, event_id, "failed", error)
 
 
 @mutation
