@@ -74,6 +74,8 @@ class Limits(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     upload_time_s: float = 3_600.0
     upload_stall_s: float = 60.0
     """An upload of which nothing arrives for this long is given up."""
+    concurrent_transfers: int = 500
+    """Uploads and downloads at once; further ones wait. Each takes about half a megabyte."""
 
     # One connection.
     queued_mutations: int = 1_000

@@ -56,6 +56,7 @@ class StorageApi:
     def __init__(self, files: FileService, *, limits: Limits) -> None:
         self._files = files
         self._limits = limits
+        self._slots = asyncio.Semaphore(limits.concurrent_transfers)
 
     # Uploads
 
@@ -71,7 +72,7 @@ class StorageApi:
         if declared is not None and declared.isdigit() and int(declared) > self._limits.file_bytes:
             raise HttpError(413, "FileTooLarge", f"The file is too large (limit: {self._limits.file_bytes} bytes).")
         try:
-            async with asyncio.timeout(self._limits.upload_time_s):
+            async with asyncio.timeout(self._limits.upload_time_s), self._slots:
                 storage_id = await self._files.store(self._body(request), content_type=content_type, sha256=digest)
         except InvalidValue as error:
             raise HttpError(400, error.code, str(error)) from None
@@ -163,7 +164,7 @@ class StorageApi:
         start: int,
         end: int,
     ) -> None:
-        async with contextlib.AsyncExitStack() as stack:
+        async with self._slots, contextlib.AsyncExitStack() as stack:
             pieces = self._files.read(entry, start, end)
             stack.push_async_callback(pieces.aclose)  # type: ignore[attr-defined]  # blob streams are generators
             # The first piece before the headers: until then there can be another answer.

@@ -62,6 +62,8 @@ class FileService:
         self._hashing = anyio.CapacityLimiter(4)
         self._in_flight: set[str] = set()
         self._tentative: dict[str, int] = {}
+        """What mutations stored, and when, oldest first; whether they commit is not told to us."""
+        self._tentative_ns = int((60 + 2 * limits.store_time_s) * 1e9)
         self._holds = 0
         self.released = asyncio.Event()
         """Set while nobody holds the blobs (`hold`)."""
@@ -152,8 +154,13 @@ class FileService:
 
     def store_blob_from_thread(self, data: bytes) -> str:
         """For a mutation, on the writer's thread: the name of a durable blob. The mutation records it, or nobody does."""
+        now = self._clock.now_ns()
+        for old, since in list(self._tentative.items()):
+            if now - since < self._tentative_ns:
+                break
+            self._tentative.pop(old, None)
         name = new_blob_name()
-        self._tentative[name] = self._clock.now_ns()
+        self._tentative[name] = now
         self.from_thread(self.blobs.put(name, _once(data)))
         return name
 
@@ -181,12 +188,7 @@ class FileService:
         if name in self._in_flight:
             return True
         since = self._tentative.get(name)
-        if since is None:
-            return False
-        if self._clock.now_ns() - since < 60_000_000_000 + 2 * self._limits.store_time_s * 1e9:
-            return True
-        self._tentative.pop(name, None)
-        return False
+        return since is not None and self._clock.now_ns() - since < self._tentative_ns
 
     @contextlib.contextmanager
     def hold(self) -> Iterator[None]:

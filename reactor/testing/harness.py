@@ -179,8 +179,8 @@ class Backend:
         """
         target = self.clock.now_ns() + round(by.total_seconds() * 1e9)
         await self._idle(wait)
-        while (due := self._next_due(crons=True)) is not None and due <= target:
-            self.clock.advance(max(0, due - self.clock.now_ns()))
+        while (due := self._next_due(crons=True)) is not None and self.clock.now_ns() < due <= target:
+            self.clock.advance(due - self.clock.now_ns())
             await self._idle(wait)
         self.clock.advance(max(0, target - self.clock.now_ns()))
         await self._idle(wait)
@@ -235,9 +235,13 @@ class Backend:
         """Call an HTTP action: a request to the site port. `options` as for `httpx.request` (`json`, `headers` …).
 
         It is answered as this backend's user (`as_user`), unless `headers` have an Authorization of their own.
+        The URLs that `ctx.storage` gives can be fetched, too.
         """
         import httpx
 
+        if path.startswith(f"{self.reactor.url}/"):
+            async with httpx.AsyncClient(transport=httpx.ASGITransport(self.reactor)) as client:
+                return await client.request(method, path, **options)
         if not path.startswith("/"):
             raise ValueError(f"the path must start with '/', not {path!r}")
 
@@ -308,7 +312,7 @@ async def backend(
     """
     memory = Path("/dev/shm")
     root = tempfile.mkdtemp(prefix="reactor-test-", dir=memory if os.access(memory, os.W_OK) else None)
-    options = {"dev": True, "synchronous": "OFF", "readers": 2, "cron_splay": False, **options, "data": Path(root)}
+    options = {"dev": True, "synchronous": "OFF", "readers": 2, "cron_splay": False, "stop_grace_s": 0.1, **options, "data": Path(root)}
     settings = load_settings(None if isinstance(app, App) else app, flags=options, environ={})
     # Never where the project's own files are.
     settings = msgspec.structs.replace(settings, files=options.get("files"))

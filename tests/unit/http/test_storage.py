@@ -449,3 +449,23 @@ async def test_tests_of_a_project_never_touch_its_bucket(tmp_path: Path) -> None
     (tmp_path / "pyproject.toml").write_text('[tool.reactor]\nfiles = "s3://production/files"\n')
     async with make_backend(tmp_path) as backend:
         assert backend.reactor.settings.files is None
+
+
+async def test_more_transfers_than_allowed_wait_for_their_turn() -> None:
+    async with open_files(limits={"concurrent_transfers": 1}) as files:
+        id = await files.upload(TEXT)
+        begun, go_on = asyncio.Event(), asyncio.Event()
+
+        async def slow() -> AsyncIterator[bytes]:
+            yield TEXT
+            begun.set()
+            await go_on.wait()
+
+        upload = asyncio.create_task(files.upload(slow()))
+        await begun.wait()
+        download = asyncio.create_task(files.get(id))
+        await files.backend.settle()
+        assert not download.done()
+        go_on.set()
+        await upload
+        assert (await download).content == TEXT
