@@ -39,7 +39,6 @@ from reactor.model.system_tables import ensure_system_tables
 from reactor.runtime import system_queries as _system_queries  # noqa: F401  # makes them part of every app
 from reactor.runtime.app import App
 from reactor.runtime.backend import LiveBackend
-from reactor.runtime.builtin import is_builtin
 from reactor.runtime.cron_declarations import declared_crons
 from reactor.runtime.environment import loading_with
 from reactor.runtime.file_service import FILE_PATH, UPLOAD_PATH, FileService
@@ -379,7 +378,7 @@ class Reactor:
     @property
     def functions(self) -> Mapping[str, RegisteredFunction]:
         """The app's functions in force, by path."""
-        return {path: fn for path, fn in self.backend.app.functions.items() if not is_builtin(path)}
+        return self.backend.app.functions
 
     def _routes(self) -> dict[tuple[str, str], Callable[[Request], Awaitable[None]]]:
         routes: dict[tuple[str, str], Callable[[Request], Awaitable[None]]] = {("GET", "/"): self._status}

@@ -10,6 +10,7 @@ from types import ModuleType
 from typing import TYPE_CHECKING, Any, Final, Literal
 
 from reactor.errors import FunctionError, FunctionNotFound
+from reactor.runtime.builtin import builtin_functions
 from reactor.runtime.http_router import BoundRouter, router_of
 from reactor.runtime.references import parse_path, reference_path
 from reactor.runtime.registry import RegisteredFunction
@@ -26,7 +27,7 @@ _generations: Final = itertools.count(1)
 class App:
     """Functions and schema of one load. `generation` differs between any two apps of a process."""
 
-    __slots__ = ("_http", "_resolved", "functions", "generation", "modules", "root", "schema", "tables", "types")
+    __slots__ = ("_builtins", "_http", "_resolved", "functions", "generation", "modules", "root", "schema", "tables", "types")
 
     def __init__(
         self,
@@ -48,6 +49,7 @@ class App:
         self.tables: dict[Any, TableBinding] = {}
         """What `runtime.tables` worked out per table, by name and by class."""
         self._resolved: dict[str, RegisteredFunction] = {}
+        self._builtins: dict[str, RegisteredFunction] = {}
         self._http: BoundRouter | Literal[False] | None = False
 
     @property
@@ -56,6 +58,15 @@ class App:
         if self._http is False:
             self._http = router_of(self.modules, self.types)
         return self._http
+
+    def find(self, path: str) -> RegisteredFunction | None:
+        """The function of this canonical path, one of ours included (see `builtin`), or None."""
+        fn = self.functions.get(path) or self._builtins.get(path)
+        if fn is None and (declared := builtin_functions().get(path)) is not None:
+            arguments = self.types.arguments_of(declared.handler, declared.args)
+            returns = self.types.returns_of(declared.handler, declared.returns)
+            fn = self._builtins[path] = RegisteredFunction(declared, path, arguments, returns)
+        return fn
 
     def resolve(self, path: str, *, admin: bool = False, kind: str | None = None) -> RegisteredFunction:
         """The function a client named by `path`, if it may call it.
@@ -66,7 +77,7 @@ class App:
         fn = self._resolved.get(path)
         if fn is None:
             canonical = parse_path(path)
-            fn = self.functions.get(canonical)
+            fn = self.find(canonical)
             if fn is None or (fn.is_internal and not admin):
                 raise self._missing(canonical, admin)
             self._resolved[path] = fn  # bounded: a function has a handful of spellings
@@ -79,7 +90,7 @@ class App:
     def resolve_reference(self, reference: Any) -> RegisteredFunction:
         """The function that user code named; internal ones too. Raises FunctionNotFound with a suggestion."""
         path = reference_path(reference)
-        fn = self.functions.get(path)
+        fn = self.find(path)
         if fn is not None:
             return fn
         raise FunctionNotFound(f"Could not find function for {shown(path)!r}.{self._hint(path, internal=True)}")

@@ -1,7 +1,7 @@
 """Functions of our own that scheduled jobs name, or that Convex's tools call with an admin key (`_system/…`).
 
-They are part of every app that is loaded. Their paths begin with `_reactor/` or `_system/`, which no module of a user's can,
-and they are internal; lists of an app's functions leave them out (`is_builtin`).
+Every app finds them, beside its own functions (`App.find`), and none lists them. Their paths begin with `_reactor/` or
+`_system/`, which no module of a user's can, and they are internal.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from typing import Any, Final, TypeVar
 
 from reactor.runtime.registry import Function
 
-__all__ = ["PREFIX", "SYSTEM_PREFIX", "builtin", "builtin_functions", "is_builtin"]
+__all__ = ["PREFIX", "SYSTEM_PREFIX", "builtin", "builtin_functions"]
 
 F = TypeVar("F", bound=Function[Any, ..., Any])
 
@@ -22,7 +22,7 @@ _declared: dict[str, Function[Any, ..., Any]] = {}
 
 
 def builtin(function: F, path: str, prefix: str = PREFIX) -> F:
-    """Give a function a path below `_reactor/` (or `prefix`), in every app that is loaded from now on."""
+    """Give a function a path below `_reactor/` (or `prefix`), in every app."""
     function.path = prefix + path
     _declared[function.path] = function
     return function
@@ -31,8 +31,3 @@ def builtin(function: F, path: str, prefix: str = PREFIX) -> F:
 def builtin_functions() -> Mapping[str, Function[Any, ..., Any]]:
     """Path → function, of what has been imported so far."""
     return _declared
-
-
-def is_builtin(path: str) -> bool:
-    """Whether a path names a function of ours."""
-    return path.startswith((PREFIX, SYSTEM_PREFIX))

@@ -10,7 +10,6 @@ from typing import Any
 
 from reactor.errors import SchemaError
 from reactor.runtime.app import App
-from reactor.runtime.builtin import builtin_functions
 from reactor.runtime.registry import Function, RegisteredFunction, source_of
 from reactor.schema.naming import camel
 from reactor.schema.tables import SchemaDefinition
@@ -68,13 +67,6 @@ def make_app(schema: SchemaDefinition | None, modules: dict[str, ModuleType], *,
         raise problems[0]
     if problems:
         raise SchemaError("\n".join(map(str, problems)), code=problems[0].code)
-    for path, function in builtin_functions().items():
-        app.functions[path] = RegisteredFunction(
-            function,
-            path,
-            app.types.arguments_of(function.handler, function.args),
-            app.types.returns_of(function.handler, function.returns),
-        )
     # Only now: until all is well, old function objects keep their paths.
     for path, function in declared.items():
         function.path = path

@@ -167,7 +167,7 @@ def _is_caller(app: App, caller: Caller) -> Callable[[scheduled_functions.Job], 
     def is_caller(job: scheduled_functions.Job) -> bool:
         if job.id != caller.job:
             return False
-        fn = app.functions.get(job.name.replace(".js:", ":", 1))
+        fn = app.find(job.name.replace(".js:", ":", 1))
         return fn is not None and fn.kind == "mutation"
 
     return is_caller
@@ -236,7 +236,7 @@ def find_target(app: App, ref: Any) -> tuple[RegisteredFunction, str]:
     A query is found, too: that it can't run shows when it is due, because by then it may be something else.
     """
     path = reference_path(ref)
-    fn = app.functions.get(path)
+    fn = app.find(path)
     if fn is not None:
         return fn, fn.stored_path
     module, _, name = path.partition(":")
