@@ -14,7 +14,7 @@ import threading
 import time
 from collections import OrderedDict, deque
 from collections.abc import Callable
-from typing import Final, Protocol
+from typing import Final, Protocol, cast
 
 from reactor.clock import Clock
 from reactor.engine.commit_record import CommitKind, CommitRecord
@@ -98,22 +98,29 @@ class _Queue:
 
     def __init__(self) -> None:
         self.count = 0
-        self._lanes: OrderedDict[str, deque[WriteJob]] = OrderedDict()
+        # A job that is alone in its lane stands there itself: each HTTP call has a lane of its own.
+        self._lanes: OrderedDict[str, deque[WriteJob] | WriteJob] = OrderedDict()
 
     def put(self, job: WriteJob) -> None:
-        lane = self._lanes.get(job.lane)
-        if lane is None:
-            lane = self._lanes[job.lane] = deque()
-        lane.append(job)
+        waiting = self._lanes.get(job.lane)
+        if waiting is None:
+            self._lanes[job.lane] = job
+        elif type(waiting) is deque:
+            waiting.append(job)
+        else:
+            self._lanes[job.lane] = deque((cast(WriteJob, waiting), job))
         self.count += 1
 
     def take(self, most: int) -> list[WriteJob]:
         taken: list[WriteJob] = []
         while self._lanes and len(taken) < most:
-            name, lane = self._lanes.popitem(last=False)
-            taken += [lane.popleft() for _ in range(min(TURN, len(lane), most - len(taken)))]
-            if lane:
-                self._lanes[name] = lane
+            name, waiting = self._lanes.popitem(last=False)
+            if type(waiting) is not deque:
+                taken.append(cast(WriteJob, waiting))
+                continue
+            taken.extend([waiting.popleft() for _ in range(min(TURN, len(waiting), most - len(taken)))])
+            if waiting:
+                self._lanes[name] = waiting
         self.count -= len(taken)
         return taken
 

@@ -55,6 +55,8 @@ class InvalidationIndex(Generic[W]):
     def touched_by(self, record: CommitRecord) -> set[W]:
         """The watchers whose read set contains something that this commit wrote."""
         found: set[W] = set()
+        if not self._registered:
+            return found
         for name in record.names:
             found.update(self._names.get(name, ()))
         points, ranges = self._points, self._ranges
