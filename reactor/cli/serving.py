@@ -179,6 +179,7 @@ async def _serve(
             if parent is not None:
                 background.append(asyncio.create_task(_heartbeat(settings.hang_after_s), name="heartbeat"))
             gc.freeze()  # what a start leaves behind stays: no collection need look at it again
+            gc.set_threshold(10_000, 20, 20)  # at the default, the requests under way alone begin one again and again
             console.announce(reactor, urls[0], urls[1], seconds=time.perf_counter() - started)
             await stop.wait_first(serving)
             if not fatal:
