@@ -503,7 +503,8 @@ class WriteTransaction(Transaction):
         self._note(table, document_id, before, None)
 
     def _existing(self, table: TableInfo, document_id: str, verb: str) -> bytes:
-        body = self._body(table, document_id)
+        known = self._documents.get(document_id)
+        body = self._body(table, document_id) if known is None else known[1]
         if body is None:
             raise DocumentNotFound(f"{verb} on nonexistent document ID {document_id}")
         self.usage.read_document(len(body))

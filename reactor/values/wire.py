@@ -295,7 +295,11 @@ def encode_changed(tree: dict[str, Any], changed: dict[str, Any]) -> bytes:
 
     Only what has changed is looked at. Fields that are `UNSET` in `changed` are not in `tree`.
     """
-    json = to_json(changed)
+    try:
+        json = _out_dict(changed, 1, None)
+    except InvalidValue as error:
+        _complete(error)
+        raise
     if json is not changed:
         tree = {**tree, **json}
     if len(tree) > OBJECT_MAX_FIELDS:
