@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import shutil
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from playwright.async_api import BrowserContext, Route, async_playwright
+from playwright.async_api import BrowserContext
 
-from tests.support.driver import CLIENTS, require_node, unavailable
+from tests.support.driver import CLIENTS, require_node
 from tests.support.examples import EXAMPLES, run
 from tests.support.server import ReactorProcess, running_server
 
@@ -42,24 +41,6 @@ def bundle_react(directory: Path, url: str) -> Path:
 def server(tmp_path: Path) -> Iterator[ReactorProcess]:
     with running_server(tmp_path / "server", app=CHAT) as server:
         yield server
-
-
-@pytest.fixture
-async def browser() -> AsyncIterator[BrowserContext]:
-    """A browser that gets the client's bundle from the installed package instead of the network."""
-    chromium = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
-    if chromium is None:
-        unavailable("the chat's pages were not opened, because there is no Chromium on the PATH")
-
-    async def from_npm(route: Route) -> None:
-        await route.fulfill(path=CLIENTS / "node_modules" / "convex" / "dist" / "browser.bundle.js")
-
-    async with async_playwright() as playwright:
-        running = await playwright.chromium.launch(executable_path=chromium, args=["--no-sandbox"])
-        context = await running.new_context()
-        await context.route("https://unpkg.com/**", from_npm)
-        yield context
-        await running.close()
 
 
 @pytest.mark.process
