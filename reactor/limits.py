@@ -68,6 +68,8 @@ class Limits(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     http_request_bytes: int = 20 * MIB
     http_response_bytes: int = 20 * MIB
     concurrent_http_actions: int = 64
+    waiting_http_actions: int = 1_000
+    """Requests waiting for their turn; beyond it new ones are refused with 429."""
 
     # One file.
     file_bytes: int = 1024 * 1024 * MIB

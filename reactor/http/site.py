@@ -43,6 +43,9 @@ logger = logging.getLogger("reactor.functions")
 NOT_ENABLED: Final = "This Convex deployment does not have HTTP actions enabled."
 NO_ROUTE: Final = "No matching routes found"
 
+_OVERLOADED: Final = (
+    b'{"code":"TooManyConcurrentRequests","message":"Too many HTTP actions are running and waiting. Try again later."}'
+)
 _WITHOUT_BODY: Final = ("GET", "HEAD", "OPTIONS")
 _FORWARDED_PROTO: Final = re.compile(r'(?:^|[;,\s])proto="?(https?)\b', re.IGNORECASE)
 _ROUTED_HEADERS: Final = (
@@ -90,6 +93,7 @@ class Site:
         self._backend, self._gatekeeper, self._limits = backend, gatekeeper, limits
         self._slots = asyncio.Semaphore(limits.concurrent_http_actions)
         self._tasks: set[asyncio.Task[None]] = set()
+        self._waiting = 0
         self._stopping_since: float | None = None
 
     async def __call__(
@@ -128,7 +132,15 @@ class Site:
         if length.isdigit() and int(length) > self._limits.http_request_bytes and method not in _WITHOUT_BODY:
             await self._send(exchange, _error_response(_too_large(self._limits), request_id, app, self._backend.dev))
             return
-        async with self._slots:
+        if self._slots.locked() and self._waiting >= self._limits.waiting_http_actions:
+            await exchange.answer(_OVERLOADED, 429, [(b"content-type", b"application/json")])
+            return
+        self._waiting += 1
+        try:
+            await self._slots.acquire()
+        finally:
+            self._waiting -= 1
+        try:
             caller = caller or await self._caller(headers.get(b"authorization"))
             host = self._backend.host
             action = HttpAction(app, route, self._backend, caller, host=host, request_id=request_id)
@@ -141,6 +153,8 @@ class Site:
             self._tasks.add(task)
             task.add_done_callback(self._tasks.discard)
             await asyncio.shield(task)
+        finally:
+            self._slots.release()
 
     def quiesce(self) -> None:
         """The server is about to stop: the grace of `close` counts from now."""

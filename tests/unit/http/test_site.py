@@ -772,6 +772,21 @@ async def test_only_so_many_handlers_run_at_once(life_app: App) -> None:
         assert [(await first).text, (await second).text] == ["done", "quick"]
 
 
+async def test_only_so_many_requests_wait(life_app: App) -> None:
+    module: Any = life_app.modules["http"]
+    limits = Limits(concurrent_http_actions=1, waiting_http_actions=1)
+    async with make_backend(life_app, limits=limits) as backend:
+        first = asyncio.create_task(backend.fetch("/wait"))
+        await module.begun.wait()
+        second = asyncio.create_task(backend.fetch("/quick"))
+        await backend.settle()
+        refused = await backend.fetch("/quick")
+        assert (refused.status_code, refused.json()["code"]) == (429, "TooManyConcurrentRequests")
+        module.go_on.set()
+        assert [(await first).text, (await second).text] == ["done", "quick"]
+        assert (await backend.fetch("/quick")).status_code == 200
+
+
 async def test_a_generator_that_is_cut_off_is_closed_at_once(life_app: App) -> None:
     module: Any = life_app.modules["http"]
     async with make_backend(life_app, limits=Limits(http_response_bytes=2000)) as backend:

@@ -13,7 +13,7 @@ import pytest
 
 from reactor import Reactor
 from reactor.errors import ReactorError
-from reactor.testing import Backend
+from reactor.testing import Backend, TestIssuer
 from reactor.testing import backend as make_backend
 
 SETTINGS = """
@@ -294,6 +294,28 @@ async def test_code_that_read_a_variable_while_it_loaded_is_loaded_again(app: Pa
         assert reactor.backend.app.generation != generation
     async with Reactor(app, data=app / "data", admin_keys=("key|secret",), synchronous="OFF") as reactor:
         assert await domain() == "example.com"
+
+
+async def test_the_auth_config_follows_its_variables(app: Path) -> None:
+    (app / "functions" / "who.py").write_text(
+        "from reactor import QueryCtx, query\n\n\n@query\nasync def me(ctx: QueryCtx) -> str | None:\n"
+        "    identity = await ctx.auth.get_user_identity()\n    return identity and identity.subject\n"
+    )
+    (app / "functions" / "auth_config.py").write_text(
+        "from reactor import Environment, OidcProvider\n\n\nclass Env(Environment):\n    DOMAIN: str = 'https://nobody.example'\n"
+        "\n\nproviders = [OidcProvider(domain=Env().DOMAIN, application_id='test-app')]\n"
+    )
+    options: dict[str, Any] = {"admin_keys": ("key|secret",), "synchronous": "OFF", "dev": True}
+    with TestIssuer() as issuer:
+        async with Reactor(app, data=app / "data", **options) as reactor:
+            headers = {"authorization": f"Bearer {issuer.token('ann')}"}
+            call = {"path": "who:me", "args": {}}
+            assert (await request(reactor, "POST", "/api/query", json=call, headers=headers)).status_code == 401
+            await change(reactor, DOMAIN=issuer.url)
+            answer = await request(reactor, "POST", "/api/query", json=call, headers=headers)
+            assert answer.json()["value"] == "ann"
+            await change(reactor, DOMAIN=None)
+            assert (await request(reactor, "POST", "/api/query", json=call, headers=headers)).status_code == 401
 
 
 async def test_a_missing_variable_keeps_the_app_from_loading_until_it_is_set(app: Path) -> None:
