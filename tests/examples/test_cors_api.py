@@ -11,7 +11,7 @@ from playwright.async_api import BrowserContext
 
 from reactor.testing import TestIssuer
 from tests.support.driver import Driver, RemoteError
-from tests.support.examples import EXAMPLES
+from tests.support.examples import EXAMPLES, next_but
 from tests.support.server import ReactorProcess, running_server
 
 APP = EXAMPLES / "cors_api"
@@ -33,7 +33,7 @@ async def test_what_comes_over_http_is_live_for_the_official_client(tmp_path: Pa
         signed_in = {"Authorization": f"Bearer {issuer.token('ann')}"}
         async with httpx.AsyncClient(base_url=f"http://127.0.0.1:{server.site_port}", headers=signed_in) as http:
             assert (await http.post("/api/submit", json={"name": "a"})).status_code == 200
-        items = await pypi.call("next", sub="items")
+        items = await next_but(pypi, "items", [])
         assert [(item["name"], item["addedBy"]) for item in items] == [("a", f"{issuer.url}|ann")]
 
 

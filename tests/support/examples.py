@@ -6,6 +6,9 @@ import os
 import shutil
 import subprocess
 from pathlib import Path
+from typing import Any
+
+from tests.support.driver import Driver
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
 
@@ -21,3 +24,10 @@ def copy_of(example: Path, directory: Path) -> Path:
     """The example as somebody has it who copied it to `directory`, away from this repository."""
     ignored = shutil.ignore_patterns(".reactor", "__pycache__", "node_modules")
     return shutil.copytree(example, directory / example.name, ignore=ignored)
+
+
+async def next_but(client: Driver, sub: str, old: Any) -> Any:
+    """The next value of a subscription but `old`, which the PyPI client sometimes tells again."""
+    while (value := await client.call("next", sub=sub)) == old:
+        pass
+    return value
