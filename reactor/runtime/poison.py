@@ -7,6 +7,7 @@ while it runs; the file outlives the process, and that costs no system call (eng
 
 from __future__ import annotations
 
+import logging
 import mmap
 import os
 from pathlib import Path
@@ -17,6 +18,8 @@ import msgspec
 from reactor.errors import FunctionError
 
 __all__ = ["PoisonGuard"]
+
+logger = logging.getLogger("reactor.runtime")
 
 FILE: Final = "running"
 DEATHS: Final = 2
@@ -49,6 +52,11 @@ class PoisonGuard:
         """The mutation begins. Raises FunctionError when it has ended the process too often."""
         mutation = _name(session, request)
         if self._deaths and self._deaths.get(mutation, 0) >= DEATHS:
+            logger.error(
+                "mutation %s was running each of the %d times that the server died: it is refused",
+                mutation,
+                self._deaths[mutation],
+            )
             raise FunctionError(
                 "This mutation was running each time the server died, so it is not run again.", code="PoisonedMutation"
             )
