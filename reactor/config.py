@@ -46,6 +46,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     """HTTP actions are served here, as they are under `/http/` of `port`. 0 takes any free port."""
     public_url: str | None = None
     """How clients reach `port`, when that is not how it is bound (behind a proxy)."""
+    public_site_url: str | None = None
+    """How HTTP actions are reached from outside. Without it, below `/http` of `public_url`."""
     instance_name: str = "reactor"
     admin_keys: tuple[str, ...] = ()
     """Any of them opens the admin functions. When there is none, one is made and kept in `data/admin_key`."""
@@ -84,6 +86,7 @@ _SCALARS: dict[str, str] = {
     "port": "a port number (0 to 65535)",
     "site_port": "a port number (0 to 65535)",
     "public_url": "a URL",
+    "public_site_url": "a URL",
     "instance_name": "text",
     "admin_keys": "a list of texts",
     "dev": "true or false",

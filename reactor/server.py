@@ -105,8 +105,8 @@ class Reactor:
         """Where the admin key was kept that was made here, or None."""
         self.broken: BaseException | None = None
         """What keeps the app's present code from being in force, in development."""
-        self.url = self.settings.public_url or f"http://{self.settings.host}:{self.settings.port}"
-        self.site_url = f"http://{self.settings.host}:{self.settings.site_port}"
+        bound = f"http://{self.settings.host}"
+        self.serving_at(f"{bound}:{self.settings.port}", f"{bound}:{self.settings.site_port}")
         self._isolated = isolated
         self._deploying = asyncio.Lock()
         self._read_at_load: set[str] = set()
@@ -289,7 +289,9 @@ class Reactor:
 
     def serving_at(self, url: str, site_url: str) -> None:
         """Tell where clients reach us, once that is known."""
-        self.url, self.site_url = self.settings.public_url or url, site_url
+        public = self.settings.public_url
+        self.url = public or url
+        self.site_url = self.settings.public_site_url or (site_url if public is None else f"{public.rstrip('/')}/http")
 
     # --------------------------------------------------------------------------------------------------------------- ASGI
 

@@ -13,6 +13,8 @@ import pytest
 
 from reactor import Reactor
 from reactor.errors import ReactorError
+from reactor.runtime.app import App
+from reactor.runtime.loader import AppLoader
 from reactor.testing import Backend, TestIssuer
 from reactor.testing import backend as make_backend
 
@@ -103,11 +105,13 @@ def app(tmp_path: Path) -> Path:
     return tmp_path / "app"
 
 
+def app_of(directory: Path) -> App:
+    return AppLoader(directory).load()
+
+
 @pytest.fixture
 async def backend(app: Path) -> AsyncIterator[Backend]:
-    from reactor.runtime.loader import AppLoader
-
-    async with make_backend(AppLoader(app).load(), admin_keys=("key|secret",)) as running:
+    async with make_backend(app_of(app), admin_keys=("key|secret",)) as running:
         yield running
 
 
@@ -345,3 +349,23 @@ async def test_time_is_fixed_in_a_query_and_a_cached_result_that_looked_at_it_gr
         await backend.advance(timedelta(seconds=2))
         async with backend.subscribe("settings:moment") as third:
             assert await third.next() == backend.now()
+
+
+@pytest.mark.parametrize(
+    ("options", "cloud", "site"),
+    [
+        ({}, "http://127.0.0.1:3210", "http://127.0.0.1:3211"),
+        ({"public_url": "https://a.example/"}, "https://a.example/", "https://a.example/http"),
+        (
+            {"public_url": "https://a.example", "public_site_url": "https://hooks.example"},
+            "https://a.example",
+            "https://hooks.example",
+        ),
+    ],
+)
+async def test_the_built_in_variables_say_where_it_is_reached(
+    app: Path, options: dict[str, str], cloud: str, site: str
+) -> None:
+    async with make_backend(app_of(app), **options) as backend:
+        assert await backend.query("settings:anyOf", name="CONVEX_CLOUD_URL") == cloud
+        assert await backend.query("settings:anyOf", name="CONVEX_SITE_URL") == site

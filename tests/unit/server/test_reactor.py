@@ -195,7 +195,11 @@ async def test_functions_know_where_the_deployment_is_reached(app: Path, monkeyp
     monkeypatch.setenv("OF_THE_PROCESS", "too")
     async with make(app, public_url="https://live.example.org") as reactor:
         reactor.serving_at("http://127.0.0.1:1", "http://127.0.0.1:2")
-        assert await call(reactor, "query", "notes:url") == ["https://live.example.org", "http://127.0.0.1:2", "too"]
+        assert await call(reactor, "query", "notes:url") == [
+            "https://live.example.org",
+            "https://live.example.org/http",
+            "too",
+        ]
 
 
 async def test_a_clock_can_be_given(app: Path) -> None:
