@@ -55,6 +55,8 @@ class LiveBackend:
         """The app in force; an empty one until the first deploy."""
         self._deployed: tuple[int, App, App] = (0, self.app, self.app)
         """When the app in force came, it, and the one before: a query on an older snapshot runs the code of its time."""
+        self.transactions = 0
+        """Those of actions (and tests) that are under way."""
         self._next_app: App | None = None
         self._lanes = itertools.count()
         self._action_slots = asyncio.Semaphore(host.limits.concurrent_actions)
@@ -263,27 +265,40 @@ class LiveBackend:
         """Run one function for an action (or a test): a transaction of its own; its exceptions come as they are."""
         if fn.kind == "action":
             execution = await execute_action(app, fn, args, self, caller, host=self.host, request_id=request_id)
-        elif fn.kind == "query":
-            execution = await self._database.read(
-                lambda tx: execute_query(app, fn, args, tx, caller, host=self.host, request_id=request_id)
-            )
-        else:
-            finished: asyncio.Future[Execution] = asyncio.get_running_loop().create_future()
-
-            def deliver(result: Execution | BaseException, ts: int) -> None:
-                if finished.done():
-                    return
-                if isinstance(result, BaseException):
-                    finished.set_exception(result)
-                else:
-                    finished.set_result(result)
-
-            self._submit(app, fn, args, caller, deliver, None, request_id)
-            execution = await finished
+            return NestedResult(execution.value, execution.log_lines)
+        self.transactions += 1
+        try:
+            execution = await self._transact(app, fn, args, caller, request_id)
+        finally:
+            self.transactions -= 1
         return NestedResult(execution.value, execution.log_lines)
 
+    async def _transact(
+        self, app: App, fn: RegisteredFunction, args: bytes, caller: Caller, request_id: str
+    ) -> Execution:
+        if fn.kind == "query":
+            return await self._database.read(
+                lambda tx: execute_query(app, fn, args, tx, caller, host=self.host, request_id=request_id)
+            )
+        finished: asyncio.Future[Execution] = asyncio.get_running_loop().create_future()
+
+        def deliver(result: Execution | BaseException, ts: int) -> None:
+            if finished.done():
+                return
+            if isinstance(result, BaseException):
+                finished.set_exception(result)
+            else:
+                finished.set_result(result)
+
+        self._submit(app, fn, args, caller, deliver, None, request_id)
+        return await finished
+
     async def write(self, change: Callable[[WriteTransaction], T]) -> T:
-        return await self._database.write(change)
+        self.transactions += 1
+        try:
+            return await self._database.write(change)
+        finally:
+            self.transactions -= 1
 
     # What people see
 

@@ -216,11 +216,17 @@ class Backend:
     async def _idle(self, actions: bool) -> None:
         try:
             async with asyncio.timeout(PATIENCE_S):
-                for _ in range(10):
-                    await asyncio.sleep(0)
-                # Crons schedule jobs, and jobs no crons.
-                await self.reactor.crons.idle(actions=actions)
-                await self.reactor.scheduler.idle(actions=actions)
+                quiet = 0
+                while quiet < 2:  # what has just begun has not asked for anything yet
+                    for _ in range(10):
+                        await asyncio.sleep(0)
+                    # Crons schedule jobs, and jobs no crons.
+                    await self.reactor.crons.idle(actions=actions)
+                    await self.reactor.scheduler.idle(actions=actions)
+                    quiet += 1
+                    if self.reactor.backend.transactions:
+                        quiet = 0
+                        await asyncio.sleep(0.001)
         except TimeoutError:
             raise AssertionError(
                 f"what was due is still running after {PATIENCE_S:g} s of real time; for an action that waits for the test, "

@@ -78,7 +78,7 @@ async def test_6_1_a_delay_is_not_negative(work: Backend, delay: Any) -> None:
         await work.run(schedule)
 
 
-@pytest.mark.parametrize("time", ["now", None, math.nan, datetime(2030, 1, 1)])
+@pytest.mark.parametrize("time", ["now", None, math.nan, datetime(2030, 1, 1)])  # noqa: DTZ001
 async def test_6_1_a_time_is_a_timestamp_or_an_aware_datetime(work: Backend, time: Any) -> None:
     async def schedule(ctx: MutationCtx) -> None:
         await ctx.scheduler.run_at(time, "work:note", text="x")
@@ -111,7 +111,7 @@ async def test_6_1_the_base_of_a_delay_is_the_frozen_time(work: Backend) -> None
 
 
 async def test_6_1_the_target_must_exist_when_it_is_scheduled(work: Backend) -> None:
-    with pytest.raises(FunctionNotFound, match="^Attempted to schedule function at nonexistent path: nothing$"):
+    with pytest.raises(FunctionNotFound, match=r"^Attempted to schedule function at nonexistent path: nothing$"):
         await work.mutation("work:byPath", path="nothing:here")
     text = (
         "^Attempted to schedule function, but no exported function nope found in the file: work. "
@@ -172,7 +172,7 @@ async def test_6_1_what_is_no_value_is_refused_by_the_call(work: Backend, work_a
     async def no_parameter(ctx: MutationCtx) -> None:
         await ctx.scheduler.run_after(0, note, txt="x")
 
-    with pytest.raises(InvalidArguments, match="Invalid arguments for work.js:note"):
+    with pytest.raises(InvalidArguments, match=r"Invalid arguments for work\.js:note"):
         await work.run(no_value)
     with pytest.raises(InvalidArguments, match="has no parameter 'txt'"):
         await work.run(no_parameter)
@@ -449,7 +449,7 @@ async def test_6_4_only_ids_of_jobs_can_be_canceled(work: Backend) -> None:
     text = r"^Invalid scheduled function ID\. The ID must be an ID on the '_scheduled_functions' table\.$"
     with pytest.raises(DatabaseError, match=text):
         await work.mutation("work:cancel", id=entry)
-    with pytest.raises(DatabaseError, match="Invalid argument `id` for `scheduler.cancel`"):
+    with pytest.raises(DatabaseError, match=r"Invalid argument `id` for `scheduler\.cancel`"):
         await work.mutation("work:cancel", id="nonsense")
 
 
