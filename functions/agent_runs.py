@@ -14,7 +14,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from functions.rules import access, conversation
+from functions.rules import access, conversation, credits
 from functions.rules.metadata import fields_of
 from reactor import UNSET, ApplicationError, Id, MutationCtx, QueryCtx, Struct, UnsetType, mutation, query
 from schema import (
@@ -77,10 +77,29 @@ async def enqueue_for_system(
     """
     await access.require_system(ctx)
     project = await access.any_project(ctx, project_id)
+    return await _enqueue(ctx, project.id, value, model, framework)
+
+
+@mutation
+async def ask(ctx: MutationCtx, project_id: Id[Project], value: str, model: str | None = None) -> Id[AgentRun]:
+    """Ask for more in one's project: the credit, the message and the queued run, all or nothing.
+
+    An addition to the original, for apps without a web tier that charges and queues.
+    """
+    user_id = await access.user(ctx)
+    project = await access.writable_project(ctx, project_id, user_id)
+    await credits.charge(ctx, user_id)
+    await conversation.post_request(ctx, project.id, value, [])
+    return await _enqueue(ctx, project.id, value, model)
+
+
+async def _enqueue(
+    ctx: MutationCtx, project_id: Id[Project], value: str, model: str | None, framework: str | None = None
+) -> Id[AgentRun]:
     now = ctx.now()
     return await ctx.db.insert(
         AgentRun(
-            project_id=project.id,
+            project_id=project_id,
             value=value,
             model=model,
             framework=framework,

@@ -3,7 +3,8 @@
 Open to everybody, as clients ask before they have an identity, so a key is no secret: whoever knows one can use it up.
 Keys of users are therefore checked on a server (an action, the web tier) that makes them, `user_<id>_<action>`,
 `ip_<ip>_<action>` or `endpoint_<path>`. A window that is open keeps the limit it was opened with, whatever later calls
-say: a stranger can't widen it.
+say: a stranger can't widen it. Strangers can also leave records behind, one per key that they invent; the hourly
+cron takes them away when their windows end.
 """
 
 from __future__ import annotations

@@ -99,27 +99,29 @@ async def _link_customer(ctx: MutationCtx, data: PolarObject) -> None:
         return
     await billing.sync_customer(ctx, user_id, customer_id)
     for pending in await webhook_log.pending_of_customer(ctx, customer_id):
-        await _save(ctx, PolarObject(pending.event_data), user_id)
+        data = PolarObject(pending.event_data)
+        await _save(ctx, pending.polar_subscription_id, pending.customer_id, data, user_id)
 
 
 async def _save_or_keep(ctx: MutationCtx, data: PolarObject) -> Id[PendingSubscription] | None:
-    customer_id = data.text("customerId")
+    polar_id, customer_id = data.text("id"), data.text("customerId")
+    if not polar_id:
+        raise ApplicationError("The subscription has no id")
     user_id = data.part("metadata").text("userId") or await billing.user_of_customer(ctx, customer_id)
     if user_id is None:
-        return await webhook_log.save_pending(ctx, _id_of(data), customer_id, data.fields)
+        return await webhook_log.save_pending(ctx, polar_id, customer_id, data.fields)
     if customer_id:
         await billing.sync_customer(ctx, user_id, customer_id)
-    await _save(ctx, data, user_id)
+    await _save(ctx, polar_id, customer_id, data, user_id)
     return None
 
 
-async def _save(ctx: MutationCtx, data: PolarObject, user_id: str) -> None:
+async def _save(ctx: MutationCtx, polar_id: str, customer_id: str, data: PolarObject, user_id: str) -> None:
     now = ctx.now()
     price = data.part("price")
     interval = price.text("recurringInterval") or data.text("recurringInterval")
     start = data.time("currentPeriodStart")
     end = data.time("currentPeriodEnd")
-    polar_id, customer_id = _id_of(data), data.text("customerId")
     await billing.save(
         ctx,
         Subscription(
@@ -144,10 +146,3 @@ async def _save(ctx: MutationCtx, data: PolarObject, user_id: str) -> None:
     pending = await webhook_log.pending_of(ctx, polar_id)
     if pending is not None and pending.status == "pending":
         await webhook_log.resolve_pending(ctx, pending, user_id)
-
-
-def _id_of(data: PolarObject) -> str:
-    polar_id = data.text("id")
-    if not polar_id:
-        raise ApplicationError("The subscription has no id")
-    return polar_id

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from functions import agent_runs, messages, projects
+from functions import agent_runs, messages, projects, usage
 from functions.agent_runs import ClaimedRun
 from reactor import ApplicationError, Id, InvalidArguments, MutationCtx
 from reactor.testing import Backend
@@ -93,6 +93,32 @@ async def test_pending_runs_are_listed_oldest_first(
             await stranger.query(agent_runs.list_pending_for_project, project_id=project_id)
     with refused("Unauthorized"):
         await ann.query(agent_runs.list_pending)
+
+
+async def test_a_user_asks_for_a_credit_and_gets_a_message_and_a_run(
+    ann: Backend, backend: Backend, project_id: Id[Project]
+) -> None:
+    run_id = await ann.mutation(agent_runs.ask, project_id=project_id, value="a cart", model="large")
+    [message] = await ann.query(messages.list_, project_id=project_id)
+    [run] = await ann.query(agent_runs.list_pending_for_project, project_id=project_id)
+    assert (message.content, message.role, message.status) == ("a cart", "USER", "COMPLETE")
+    assert (run.id, run.value, run.model) == (run_id, "a cart", "large")
+    assert (await ann.query(usage.get_usage)).points == 4
+
+
+async def test_asking_can_not_be_overspent_nor_done_in_anothers_project(
+    ann: Backend, bob: Backend, backend: Backend, project_id: Id[Project]
+) -> None:
+    for stranger in (bob, backend):
+        with refused("Unauthorized"):
+            await stranger.mutation(agent_runs.ask, project_id=project_id, value="x")
+    asked = (ann.mutation(agent_runs.ask, project_id=project_id, value=f"{n}") for n in range(9))
+    outcomes = await asyncio.gather(*asked, return_exceptions=True)
+    refusals = [outcome.data for outcome in outcomes if isinstance(outcome, ApplicationError)]
+    assert refusals == ["You have run out of credits"] * 4
+    assert len(await ann.query(agent_runs.list_pending_for_project, project_id=project_id)) == 5
+    assert len(await ann.query(messages.list_, project_id=project_id)) == 5
+    assert (await bob.query(usage.get_usage)).points == 5
 
 
 # Claiming

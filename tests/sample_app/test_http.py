@@ -354,6 +354,18 @@ async def test_it_goes_on_waiting_for_anything_less(
     assert await subscription(operator) is None
 
 
+async def test_what_the_operator_kept_comes_into_force_too(backend: Backend, operator: Backend) -> None:
+    await operator.mutation(
+        webhooks.save_pending_subscription,
+        polar_subscription_id="sub_1",
+        customer_id="cus_1",
+        event_data={"productId": "prod_pro"},
+    )
+    await received(backend, "order.created", {"customerId": "cus_1", "metadata": {"userId": "ann"}})
+    row = await saved(operator)
+    assert (row.user_id, row.customer_id, row.product_id, row.status) == ("ann", "cus_1", "prod_pro", "active")
+
+
 async def test_one_that_is_revoked_while_it_waits_is_not_given_away_later(backend: Backend, operator: Backend) -> None:
     await wait_for_user(backend, operator)
     await received(backend, "subscription.revoked", paid(status="revoked", metadata={}), "evt_revoked")

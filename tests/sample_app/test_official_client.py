@@ -3,23 +3,30 @@
 from __future__ import annotations
 
 import asyncio
+import base64
+import json
 from collections.abc import AsyncIterator, Iterator
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+import httpx
 import pytest
+from standardwebhooks import Webhook
 
 from tests.support.driver import Driver, RemoteError, node_driver
 from tests.support.server import ADMIN_KEY, ReactorProcess, running_server
 
 REPOSITORY = Path(__file__).parents[2]
+POLAR_SECRET = "whsec_" + base64.b64encode(b"polar's secret").decode()
 
 pytestmark = [pytest.mark.node, pytest.mark.process]
 
 
 @pytest.fixture
 def server(tmp_path: Path) -> Iterator[ReactorProcess]:
-    with running_server(tmp_path / "server", app=REPOSITORY) as server:
+    env = {"POLAR_WEBHOOK_SECRET": POLAR_SECRET, "NEXT_PUBLIC_POLAR_PRO_PRODUCT_ID": "prod_pro"}
+    with running_server(tmp_path / "server", app=REPOSITORY, env=env) as server:
         yield server
 
 
@@ -88,3 +95,24 @@ async def test_eight_at_once_on_five_credits_make_five_projects(server: ReactorP
     assert [refusal.data for refusal in refusals] == ["You have run out of credits"] * 3
     await npm.until_update("usage", lambda balance: balance["points"] == 0)
     await npm.until_update("projects", lambda projects: len(projects) == 5)
+
+
+async def test_a_payment_shows_in_an_open_window(server: ReactorProcess, npm: Driver) -> None:
+    await sign_in(npm, server, "ann")
+    await npm.call("subscribe", name="ann", sub="usage", path="usage:getUsage", args={})
+    await npm.until_update("usage", lambda balance: balance["maxPoints"] == 5)
+
+    data = {"id": "sub_1", "customerId": "cus_1", "productId": "prod_pro", "status": "active"}
+    body = json.dumps({"type": "subscription.created", "data": {**data, "metadata": {"userId": "ann"}}})
+    now = datetime.now(UTC)
+    headers = {
+        "webhook-id": "evt_1",
+        "webhook-timestamp": str(int(now.timestamp())),
+        "webhook-signature": Webhook(POLAR_SECRET).sign("evt_1", now, body),
+    }
+    async with httpx.AsyncClient() as polar:
+        url = f"http://127.0.0.1:{server.site_port}/api/webhooks/polar"
+        answer = await polar.post(url, content=body, headers=headers)
+
+    assert (answer.status_code, answer.json()) == (200, {"received": True})
+    await npm.until_update("usage", lambda balance: balance["maxPoints"] == 100)
