@@ -239,11 +239,16 @@ class Reactor:
     def _load(self) -> App:
         if self._loaded is not None:
             return self._loaded
+        read_before = self._read_at_load
         with loading_with(self.host.committed_variable) as self._read_at_load:
-            if self._loader is None:
-                self._loader = AppLoader(self.settings.app, private=self._isolated)
-                return self._loader.load()
-            return self._loader.reload()
+            try:
+                if self._loader is None:
+                    self._loader = AppLoader(self.settings.app, private=self._isolated)
+                    return self._loader.load()
+                return self._loader.reload()
+            except Exception:
+                self._read_at_load |= read_before  # which the code that stays in force had read
+                raise
 
     def _variables_changed(self, names: frozenset[str]) -> asyncio.Task[None] | None:
         """Code that read a variable while it loaded (`auth_config`) is loaded again when that changes."""

@@ -11,6 +11,7 @@ from typing import Any
 import msgspec
 
 from reactor.auth.identity import Caller
+from reactor.errors import Unavailable
 from reactor.http.request import HttpError, Request
 from reactor.model.environment import EnvironmentVariables, InvalidVariable
 
@@ -66,6 +67,8 @@ class DeploymentApi:
             await self._environment.update([(change.name, change.value) for change in update.changes])
         except InvalidVariable as error:
             raise HttpError(400, error.code, str(error)) from None
+        except Unavailable as error:
+            raise HttpError(503, error.code, str(error)) from None
         await request.answer(b"", is_json=False)
 
     async def list_environment(self, request: Request) -> None:

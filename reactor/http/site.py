@@ -43,6 +43,9 @@ logger = logging.getLogger("reactor.functions")
 NOT_ENABLED: Final = "This Convex deployment does not have HTTP actions enabled."
 NO_ROUTE: Final = "No matching routes found"
 
+LARGE_BODY_BYTES: Final = 256 * 1024
+"""A larger JSON body is read on a thread: it takes milliseconds, which are everybody's on the event loop."""
+
 _OVERLOADED: Final = (
     b'{"code":"TooManyConcurrentRequests","message":"Too many HTTP actions are running and waiting. Try again later."}'
 )
@@ -197,7 +200,11 @@ class Site:
     async def _respond(self, action: HttpAction, route: BoundRoute, request: UserRequest, exchange: Exchange) -> None:
         body = None
         if route.takes_body:
-            body = self._body(route, await request.body())
+            raw = await request.body()
+            if len(raw) > LARGE_BODY_BYTES:
+                body = await asyncio.to_thread(self._body, route, raw)
+            else:
+                body = self._body(route, raw)
         result = await action.call(request, body)
         response = result if isinstance(result, Response) else self._json(action, route, result)
         try:

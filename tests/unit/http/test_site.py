@@ -423,6 +423,14 @@ async def test_a_struct_takes_the_validated_body_and_a_struct_is_the_answer(shop
     assert answer.headers["content-type"] == "application/json"
 
 
+async def test_a_large_body_is_validated_as_well(shop: Backend) -> None:
+    lines = [{"productId": "p" * 100, "quantity": 1}] * 8000
+    assert (await shop.fetch("/order", "POST", json={"lines": lines})).json() == {"orderCount": 8000}
+    lines[-1] = {"productId": 1, "quantity": 1}  # type: ignore[dict-item]
+    answer = await shop.fetch("/order", "POST", json={"lines": lines})
+    assert (answer.status_code, answer.json()["error"]["path"]) == (400, ".lines[7999].productId")
+
+
 async def test_the_body_may_stand_beside_the_request(shop: Backend) -> None:
     body = {"lines": [{"productId": "p"}], "note": "n"}
     answer = await shop.fetch("/order-and-request", "POST", json=body, headers={"x-shop": "s"})
