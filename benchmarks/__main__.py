@@ -6,7 +6,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-ALL = ("startup", "values", "transfers", "fan_out", "invalidate", "subscriptions", "connections", "files")
+ALL = ("startup", "values", "transfers", "fan_out", "invalidate", "subscriptions", "connections", "files", "jobs")
 
 
 def main() -> None:
