@@ -5,18 +5,31 @@
        +------fail_run--------+----> FAILED
 
 Agents act as the project's owner (an agent in their browser) or as the operator (a worker that serves everybody). Exactly
-one of those who claim a run at the same time gets it: mutations are serializable, so this takes no lock. A run whose agent
-dies stays RUNNING until somebody fails it. A run whose project is gone is `Unauthorized` for its former owner; the
-operator may still fail it.
+one of those who claim a run at the same time gets it: mutations are serializable, so this takes no lock. A worker that
+reports nothing for a while is taken for dead, and its run fails; that of an agent in a browser stays RUNNING until its user
+fails it, as in the original. A run whose project is gone is `Unauthorized` for its former owner; the operator may still
+fail it.
 """
 
 from __future__ import annotations
 
+from datetime import timedelta
 from typing import Any
 
 from functions.rules import access, conversation, credits
 from functions.rules.metadata import fields_of
-from reactor import UNSET, ApplicationError, Id, MutationCtx, QueryCtx, Struct, UnsetType, mutation, query
+from reactor import (
+    UNSET,
+    ApplicationError,
+    Id,
+    MutationCtx,
+    QueryCtx,
+    Struct,
+    UnsetType,
+    internal_mutation,
+    mutation,
+    query,
+)
 from schema import (
     AgentRun,
     AgentRunStatus,
@@ -31,6 +44,8 @@ from schema import (
 OPERATOR = "operator"
 LOOKED_BACK = 25
 PENDING_SHOWN = 100
+SILENCE = timedelta(minutes=5)
+RECENT_SHOWN = 20
 SANDBOX_URL = "webcontainer://local"
 FRAGMENT_TITLE = "WebContainer Run Result"
 SOURCE = "webcontainer-runner"
@@ -119,6 +134,8 @@ async def claim_run(ctx: MutationCtx, run_id: Id[AgentRun]) -> ClaimedRun:
     project = await access.any_project(ctx, run.project_id)
     _require(run, "PENDING", "Run already claimed")
     await ctx.db.patch(run.id, status="RUNNING", claimed_by=user_id or OPERATOR, updated_at=ctx.now())
+    if user_id is None:
+        await ctx.scheduler.run_after(SILENCE, fail_if_silent, run_id=run.id)
     framework, files = await _base_of(ctx, project)
     return ClaimedRun(
         run_id=run.id,
@@ -194,6 +211,23 @@ async def fail_run(ctx: MutationCtx, run_id: Id[AgentRun], error: str) -> Id[Age
     run = await _run_of(ctx, run_id, await access.user_or_system(ctx))
     if run.status in ("COMPLETED", "FAILED"):
         raise ApplicationError("Run already finished")
+    return await _fail(ctx, run, error)
+
+
+@internal_mutation
+async def fail_if_silent(ctx: MutationCtx, run_id: Id[AgentRun]) -> None:
+    """Give a run up whose worker has not been heard of for as long as `SILENCE`; else look again when it might be so."""
+    run = await ctx.db.get(run_id)
+    if run is None or run.status != "RUNNING":
+        return
+    patience_ends = run.updated_at + SILENCE.total_seconds() * 1000
+    if ctx.now() < patience_ends:
+        await ctx.scheduler.run_at(patience_ends, fail_if_silent, run_id=run.id)
+    else:
+        await _fail(ctx, run, "The agent fell silent")
+
+
+async def _fail(ctx: MutationCtx, run: AgentRun, error: str) -> Id[AgentRun]:
     if await _progress_of(ctx, run) is not None:
         await _write(ctx, run, error, "ERROR", "COMPLETE")
     now = ctx.now()
@@ -224,6 +258,14 @@ async def list_pending_for_project(ctx: QueryCtx, project_id: Id[Project]) -> li
     return await (
         ctx.db.query(AgentRun).with_index("by_projectId_status", project_id=project.id, status="PENDING").collect()
     )
+
+
+@query
+async def list_recent_for_project(ctx: QueryCtx, project_id: Id[Project]) -> list[AgentRun]:
+    """A project's latest runs and how far they are, newest first. An addition to the original."""
+    project = await access.writable_project(ctx, project_id, await access.user(ctx))
+    newest = ctx.db.query(AgentRun).with_index("by_projectId_createdAt", project_id=project.id).order("desc")
+    return await newest.take(RECENT_SHOWN)
 
 
 @query

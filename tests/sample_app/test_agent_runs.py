@@ -95,6 +95,24 @@ async def test_pending_runs_are_listed_oldest_first(
         await ann.query(agent_runs.list_pending)
 
 
+async def test_recent_runs_are_listed_newest_first_and_show_how_far_they_are(
+    operator: Backend, ann: Backend, bob: Backend, backend: Backend, project_id: Id[Project]
+) -> None:
+    made = []
+    for number in range(21):
+        made.append(await enqueue(operator, project_id, str(number)))
+        await backend.advance(timedelta(seconds=1))
+    await ann.mutation(agent_runs.claim_run, run_id=made[-1])
+
+    listed = await ann.query(agent_runs.list_recent_for_project, project_id=project_id)
+
+    assert [run.id for run in listed] == made[:0:-1]
+    assert [run.status for run in listed[:2]] == ["RUNNING", "PENDING"]
+    for stranger in (bob, operator):
+        with refused("Unauthorized"):
+            await stranger.query(agent_runs.list_recent_for_project, project_id=project_id)
+
+
 async def test_a_user_asks_for_a_credit_and_gets_a_message_and_a_run(
     ann: Backend, backend: Backend, project_id: Id[Project]
 ) -> None:
@@ -291,6 +309,40 @@ async def test_a_failure_is_shown_where_progress_was(
     await operator.mutation(agent_runs.fail_run, run_id=run_id, error="no model")
     [message] = await ann.query(messages.list_, project_id=project_id)
     assert (message.content, message.type, message.status) == ("no model", "ERROR", "COMPLETE")
+
+
+async def test_a_worker_that_falls_silent_loses_its_run(
+    ann: Backend, operator: Backend, backend: Backend, run_id: Id[AgentRun], project_id: Id[Project]
+) -> None:
+    await operator.mutation(agent_runs.claim_run, run_id=run_id)
+    await backend.advance(timedelta(minutes=4))
+    await operator.mutation(agent_runs.report_progress, run_id=run_id, content="I")
+    async with ann.subscribe(messages.list_, project_id=project_id) as updates:
+        assert [message.content for message in await updates.next()] == ["I"]
+        await backend.advance(timedelta(minutes=4))
+        await updates.assert_quiet()
+        assert (await stored(backend, run_id)).status == "RUNNING"
+        await backend.advance(timedelta(minutes=1))
+        [message] = await updates.next()
+    run = await stored(backend, run_id)
+    assert (message.content, message.type, message.status) == ("The agent fell silent", "ERROR", "COMPLETE")
+    assert (run.status, run.error) == ("FAILED", "The agent fell silent")
+    with refused("Run is not currently running"):
+        await complete(operator, run_id)
+
+
+async def test_an_agent_in_a_browser_may_take_its_time(ann: Backend, backend: Backend, run_id: Id[AgentRun]) -> None:
+    await ann.mutation(agent_runs.claim_run, run_id=run_id)
+    await backend.advance(timedelta(days=1))
+    await complete(ann, run_id)
+    assert (await stored(backend, run_id)).status == "COMPLETED"
+
+
+async def test_silence_after_the_end_means_nothing(operator: Backend, backend: Backend, run_id: Id[AgentRun]) -> None:
+    await operator.mutation(agent_runs.claim_run, run_id=run_id)
+    await complete(operator, run_id)
+    await backend.advance(timedelta(hours=1))
+    assert (await stored(backend, run_id)).status == "COMPLETED"
 
 
 # Whose
