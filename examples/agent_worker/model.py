@@ -36,7 +36,10 @@ class ModelError(Exception):
 
 class Model(Protocol):
     def build(self, task: Task, report: Callable[[str], None]) -> Answer:
-        """Build it. `report` takes the whole text so far, as often as there is more. Raises ModelError."""
+        """Build it. `report` takes the whole text so far, as often as there is more. Raises ModelError.
+
+        Report every few minutes at least: a worker that falls silent is taken for dead, and its run fails.
+        """
         ...
 
 
