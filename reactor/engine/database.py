@@ -18,7 +18,7 @@ from reactor.engine.commit_record import CommitRecord
 from reactor.engine.committer import Committer, Done, WriteJob
 from reactor.engine.own_job import OwnJob
 from reactor.engine.ring import Ring
-from reactor.engine.transaction import DocumentCheck, Transaction, WriteTransaction
+from reactor.engine.transaction import DocumentCheck, Transaction, WriteObserver, WriteTransaction
 from reactor.errors import InvalidDocument
 from reactor.limits import Limits
 from reactor.store.catalogue import Catalogue
@@ -53,6 +53,8 @@ class Database:
         self.clock = clock
         self.limits = limits
         self.checks: Mapping[str, DocumentCheck] = {}
+        self.observers: Mapping[str, WriteObserver] = {}
+        """By table: who is told of each change of a document, inside the transaction."""
         """Schema enforcement by table name, in force for every transaction that starts from now on."""
         self.pending_schema: PendingSchema | None = None
         self._on_fatal = on_fatal or (lambda error: None)
@@ -163,7 +165,7 @@ class Database:
 
     def _write_transaction(self, writer: Writer, last_creation_time: float) -> WriteTransaction:
         pending = self.pending_schema
-        return WriteTransaction(
+        transaction = WriteTransaction(
             writer,
             self.store.catalogue,
             self.clock.now_ns() / 1e6,
@@ -173,6 +175,8 @@ class Database:
             pending_checks=None if pending is None else pending.checks,
             on_pending_violation=None if pending is None else pending.violated,
         )
+        transaction.observers = self.observers
+        return transaction
 
     async def commit_alone(self, change: Callable[[Writer], CommitRecord]) -> CommitRecord:
         """Commit a change of our own outside the queue (deploys), and return its record once it is published."""

@@ -28,7 +28,7 @@ from reactor.values.size import check_document_limits
 from reactor.values.types import UNSET, values_equal
 from reactor.values.wire import decode_stored, encode, encode_changed
 
-__all__ = ["FIRST_CHUNK", "DocumentCheck", "MissingTable", "Scan", "Transaction", "WriteTransaction"]
+__all__ = ["FIRST_CHUNK", "DocumentCheck", "MissingTable", "Scan", "Transaction", "WriteObserver", "WriteTransaction"]
 
 DocumentCheck = Callable[[bytes, dict[str, Any]], None]
 """Schema enforcement: given a whole document, encoded and as a tree, raises InvalidDocument."""
@@ -60,6 +60,10 @@ def check_table_name(name: str) -> None:
             f"underscores, and have at most {IDENTIFIER_MAX_CHARS} characters.",
             code="InvalidTableName",
         )
+
+
+WriteObserver = Callable[["WriteTransaction", dict[str, Any] | None, dict[str, Any] | None], None]
+"""Given a document before and after a change, as trees; None where there is none. It may write other tables."""
 
 
 class Scan:
@@ -326,6 +330,7 @@ class WriteTransaction(Transaction):
         "_pending",
         "_undo",
         "names",
+        "observers",
         "on_pending_violation",
         "pending_checks",
         "writer",
@@ -348,6 +353,8 @@ class WriteTransaction(Transaction):
         """`creation_time` is the last one given out; `last_creation_time` afterwards is the next transaction's."""
         super().__init__(writer, catalogue, now_ms, limits, track=False)
         self.writer = writer
+        self.observers: Mapping[str, WriteObserver] = {}
+        """By table: told of each change of a document, within the transaction, before the write returns."""
         self.names: set[str] = set()
         """Names that this transaction changes, for the commit record."""
         self.pending_checks = pending_checks
@@ -594,6 +601,8 @@ class WriteTransaction(Transaction):
             self._pending[document_id] = _Pending(table, before, after, changed)
         else:
             self._pending[document_id] = _Pending(table, earlier.before, after, None)
+        if self.observers and (observer := self.observers.get(table.name)) is not None:
+            observer(self, before, after)
 
     # The end
 

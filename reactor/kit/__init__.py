@@ -10,6 +10,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from reactor.kit.aggregate import Aggregate
     from reactor.kit.batches import BatchJob, BatchStatus, batched
     from reactor.kit.pages import Page, Paginator, get_page, paginator
     from reactor.kit.presence import Presence, Present
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
     from reactor.kit.work_pool import Retry, WorkPool, WorkStatus
 
 _HOMES = {
+    "Aggregate": "reactor.kit.aggregate",
     "BatchJob": "reactor.kit.batches",
     "BatchStatus": "reactor.kit.batches",
     "FixedWindow": "reactor.kit.rates",
@@ -43,6 +45,7 @@ _HOMES = {
 }
 
 __all__ = [
+    "Aggregate",
     "BatchJob",
     "BatchStatus",
     "FixedWindow",

@@ -38,6 +38,8 @@ SYSTEM_TABLES: Final[dict[str, dict[str, tuple[str, ...]]]] = {
     "_presence_sessions": {"by_member": ("name", "room", "user", "session"), "by_expires": ("expires",)},
     "_presence_sweeps": {},
     "_batch_jobs": {"by_name": ("name",)},
+    "_aggregates": {"by_name": ("name",)},
+    "_aggregate_nodes": {"by_key": ("tree", "space", "level", "key")},
     "_work_pools": {"by_name": ("name",)},
     "_work": {"by_pool_and_state": ("pool", "state", "time")},
 }
