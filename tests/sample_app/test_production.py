@@ -9,6 +9,7 @@ from typing import Any
 import httpx
 import pytest
 
+from reactor.testing import Backend
 from tests.support.server import ADMIN_KEY, ReactorProcess, running_server
 
 REPOSITORY = Path(__file__).parents[2]
@@ -43,17 +44,21 @@ def test_refusals_reach_strangers_whole(server: ReactorProcess, kind: str, path:
     assert (answer["status"], answer["errorData"]) == ("error", "Unauthorized")
 
 
+INTERNAL = {
+    *("projects:start", "messages:request", "rateLimit:sweep", "agentRuns:failIfSilent"),
+    *("webhooks:receivePolarEvent", "webhooks:polarEventFailed", "importData:clearAllData"),
+    *(f"importData:import{row}" for row in ("Project", "Message", "Fragment", "FragmentDraft", "Attachment", "Usage")),
+}
+
+
+async def test_only_these_functions_are_internal(backend: Backend) -> None:
+    functions = backend.reactor.backend.app.functions
+    own = {path for path in functions if not path.startswith("_")}
+    assert {path for path in own if functions[path].is_internal} == INTERNAL
+
+
 def test_internal_functions_are_not_there(server: ReactorProcess) -> None:
-    for path in (
-        "projects:start",
-        "messages:request",
-        "importData:clearAllData",
-        "importData:importUsage",
-        "webhooks:receivePolarEvent",
-        "webhooks:polarEventFailed",
-        "rateLimit:sweep",
-        "agentRuns:failIfSilent",
-    ):
+    for path in sorted(INTERNAL):
         answer = server.call("mutation", path)
         assert answer["status"] == "error"
         assert answer["errorMessage"].endswith("Server Error")  # not a word about what there is
