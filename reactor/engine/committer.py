@@ -18,7 +18,7 @@ from typing import Final, Protocol, cast
 
 from reactor.clock import Clock
 from reactor.engine.commit_record import CommitKind, CommitRecord
-from reactor.engine.transaction import MissingTable, WriteTransaction
+from reactor.engine.write_transaction import MissingTable, WriteTransaction
 from reactor.errors import StoreError, Unavailable
 from reactor.faults import hit
 from reactor.store.catalogue import Catalogue

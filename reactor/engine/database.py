@@ -18,7 +18,8 @@ from reactor.engine.commit_record import CommitRecord
 from reactor.engine.committer import Committer, Done, WriteJob
 from reactor.engine.own_job import OwnJob
 from reactor.engine.ring import Ring
-from reactor.engine.transaction import DocumentCheck, Transaction, WriteObserver, WriteTransaction
+from reactor.engine.transaction import Transaction
+from reactor.engine.write_transaction import DocumentCheck, WriteObserver, WriteTransaction
 from reactor.errors import InvalidDocument
 from reactor.limits import Limits
 from reactor.store.catalogue import Catalogue

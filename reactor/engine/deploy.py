@@ -20,7 +20,7 @@ import msgspec
 from reactor.engine.commit_record import CommitKind, CommitRecord
 from reactor.engine.database import Database, PendingSchema
 from reactor.engine.index_keys import key_parts
-from reactor.engine.transaction import DocumentCheck
+from reactor.engine.write_transaction import DocumentCheck
 from reactor.errors import InvalidDocument, SchemaError
 from reactor.faults import hit
 from reactor.store.catalogue import BY_CREATION_TIME, BY_ID, Catalogue, IndexInfo

@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import Callable
 from typing import Any, Generic, TypeVar
 
-from reactor.engine.transaction import WriteTransaction
+from reactor.engine.write_transaction import WriteTransaction
 from reactor.store.protocol import RequestRecord
 
 __all__ = ["OwnJob"]

@@ -15,7 +15,8 @@ from typing_extensions import TypeForm
 
 from reactor.engine.database import Database
 from reactor.engine.ranges import IndexRange, after_prefix
-from reactor.engine.transaction import Transaction, WriteTransaction
+from reactor.engine.transaction import Transaction
+from reactor.engine.write_transaction import WriteTransaction
 from reactor.errors import FunctionError, SchemaError
 from reactor.kit import records
 from reactor.kit.ordered_tree import NODES, OrderedTree

@@ -13,7 +13,9 @@ from typing import Any, Final, Generic, Literal, TypeVar, overload
 from typing_extensions import TypeForm
 
 from reactor.engine.ranges import IndexRange
-from reactor.engine.transaction import Scan, Transaction, WriteTransaction
+from reactor.engine.scan import Scan
+from reactor.engine.transaction import Transaction
+from reactor.engine.write_transaction import WriteTransaction
 from reactor.errors import DatabaseError, FunctionError, SchemaError
 from reactor.kit import records
 from reactor.model import scheduled_functions

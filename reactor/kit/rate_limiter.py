@@ -8,7 +8,8 @@ from __future__ import annotations
 from collections.abc import Coroutine
 from typing import Any, Final, Literal
 
-from reactor.engine.transaction import Transaction, WriteTransaction
+from reactor.engine.transaction import Transaction
+from reactor.engine.write_transaction import WriteTransaction
 from reactor.errors import ApplicationError, FunctionError
 from reactor.kit import records
 from reactor.kit.rates import FixedWindow, RateLimit, State, TokenBucket

@@ -6,7 +6,8 @@ from collections.abc import Callable, Coroutine, Iterator
 from typing import Any, TypeVar
 
 from reactor.engine.ranges import make_range
-from reactor.engine.transaction import Transaction, WriteTransaction
+from reactor.engine.transaction import Transaction
+from reactor.engine.write_transaction import WriteTransaction
 from reactor.errors import FunctionError
 from reactor.model.scheduled_functions import off_the_books
 from reactor.runtime.actions import ActionCtx

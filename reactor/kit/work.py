@@ -11,7 +11,8 @@ from typing import Any, Final
 
 from reactor.clock import new_seed
 from reactor.engine.ranges import make_range
-from reactor.engine.transaction import Transaction, WriteTransaction
+from reactor.engine.transaction import Transaction
+from reactor.engine.write_transaction import WriteTransaction
 from reactor.errors import ReactorError
 from reactor.kit import records
 from reactor.model import scheduled_functions

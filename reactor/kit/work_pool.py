@@ -14,7 +14,8 @@ from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any, Final, Literal, ParamSpec, overload
 
-from reactor.engine.transaction import Transaction, WriteTransaction
+from reactor.engine.transaction import Transaction
+from reactor.engine.write_transaction import WriteTransaction
 from reactor.errors import DatabaseError, FunctionError, ReactorError, SchemaError
 from reactor.kit import records, work
 from reactor.kit.work import WorkResult

@@ -12,7 +12,8 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from reactor.engine.ranges import make_range
-from reactor.engine.transaction import Transaction, WriteTransaction
+from reactor.engine.transaction import Transaction
+from reactor.engine.write_transaction import WriteTransaction
 from reactor.model.cron_schedule import CronSchedule
 from reactor.model.scheduled_functions import DIED, off_the_books
 from reactor.values.types import UNSET

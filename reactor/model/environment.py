@@ -15,7 +15,8 @@ from typing import Any, Final
 from reactor.engine.database import Database
 from reactor.engine.own_job import OwnJob
 from reactor.engine.ranges import make_range
-from reactor.engine.transaction import Transaction, WriteTransaction
+from reactor.engine.transaction import Transaction
+from reactor.engine.write_transaction import WriteTransaction
 from reactor.errors import ReactorError
 from reactor.values.wire import decode
 

@@ -14,7 +14,8 @@ from typing import Any, Final
 
 from reactor.engine.commit_record import CommitRecord
 from reactor.engine.ranges import make_range
-from reactor.engine.transaction import Transaction, WriteTransaction
+from reactor.engine.transaction import Transaction
+from reactor.engine.write_transaction import WriteTransaction
 from reactor.store.catalogue import Catalogue, TableInfo
 from reactor.values.keys import decode_key
 from reactor.values.wire import decode

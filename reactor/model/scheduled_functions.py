@@ -12,12 +12,14 @@ from dataclasses import dataclass
 from typing import Any, Final, Literal
 
 from reactor.engine.ranges import make_range
-from reactor.engine.transaction import Transaction, WriteTransaction
+from reactor.engine.transaction import Transaction
 from reactor.engine.usage import Usage
+from reactor.engine.write_transaction import WriteTransaction
 from reactor.errors import DatabaseError, InvalidValue
 from reactor.limits import Limits
 from reactor.store.catalogue import TableInfo
 from reactor.values.ids import decode_id
+from reactor.values.keys import decode_key
 from reactor.values.wire import decode, encode
 
 __all__ = [
@@ -183,9 +185,9 @@ def due_jobs(tx: Transaction, most: int) -> list[tuple[bytes, str, float]]:
     start = pending.start
     while len(rows) < most:
         chunk = tx.reader.scan(index, start, pending.end, reverse=False, limit=most - len(rows))
-        for key, body in chunk:
-            document: Any = decode(body)
-            rows.append((key[len(pending.prefix) :], document["_id"], document["scheduledTime"]))
+        for key, _ in chunk:
+            _, time, _, job_id = decode_key(key)
+            rows.append((key[len(pending.prefix) :], job_id, float(time)))
             start = key + b"\x00"
         if not chunk:
             break

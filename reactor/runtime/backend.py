@@ -18,7 +18,8 @@ from reactor.auth.identity import Caller
 from reactor.engine.commit_record import CommitRecord
 from reactor.engine.database import Database
 from reactor.engine.deploy import Progress, WantedIndex, WantedTable, deploy
-from reactor.engine.transaction import Transaction, WriteTransaction
+from reactor.engine.transaction import Transaction
+from reactor.engine.write_transaction import WriteTransaction
 from reactor.errors import DatabaseError, FunctionNotFound, LimitExceeded, ReactorError, StoreError
 from reactor.runtime.actions import execute_action
 from reactor.runtime.app import App

@@ -15,7 +15,8 @@ from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 from reactor.auth.identity import Caller
 from reactor.clock import new_seed
-from reactor.engine.transaction import MissingTable, Transaction
+from reactor.engine.transaction import Transaction
+from reactor.engine.write_transaction import MissingTable
 from reactor.errors import FunctionError, LimitExceeded, StoreError, Unavailable
 from reactor.runtime.logs import LogLines
 

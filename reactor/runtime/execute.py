@@ -10,7 +10,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from reactor.auth.identity import Caller
-from reactor.engine.transaction import MissingTable, Transaction
+from reactor.engine.transaction import Transaction
+from reactor.engine.write_transaction import MissingTable
 from reactor.errors import FunctionError, InvalidArguments, InvalidResult, InvalidValue, LimitExceeded
 from reactor.runtime.app import App
 from reactor.runtime.call import Call, Root, TimedOut

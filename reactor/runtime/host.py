@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Protocol, TypeVar
 
 from reactor.auth.identity import Caller
 from reactor.clock import Clock, SystemClock
-from reactor.engine.transaction import WriteTransaction
+from reactor.engine.write_transaction import WriteTransaction
 from reactor.limits import DEFAULT_LIMITS, Limits
 from reactor.model.environment import BUILT_IN
 from reactor.runtime.app import App

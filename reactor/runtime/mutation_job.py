@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from reactor.auth.identity import Caller
-from reactor.engine.transaction import WriteTransaction
+from reactor.engine.write_transaction import WriteTransaction
 from reactor.runtime.execute import Execution, execute_mutation
 from reactor.runtime.registry import RegisteredFunction
 from reactor.store.protocol import RequestRecord

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Final, Generic, TypeVar
 
 from reactor.engine.pagination import CursorSealer, Page, fingerprint, read_page
 from reactor.engine.ranges import IndexRange
-from reactor.engine.transaction import FIRST_CHUNK, Scan
+from reactor.engine.scan import FIRST_CHUNK, Scan
 from reactor.errors import DatabaseError
 from reactor.runtime.call import Call, perform
 from reactor.runtime.paging import PaginationOptions, PaginationResult

@@ -8,7 +8,7 @@ from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any, Final, ParamSpec, TypeVar, overload
 
 from reactor.auth.identity import Caller
-from reactor.engine.transaction import WriteTransaction
+from reactor.engine.write_transaction import WriteTransaction
 from reactor.errors import FunctionError, FunctionNotFound, InvalidArguments, InvalidValue
 from reactor.model import scheduled_functions
 from reactor.runtime.app import App

@@ -10,7 +10,7 @@ from typing import Final
 
 from reactor.auth.identity import Caller
 from reactor.engine.database import Database
-from reactor.engine.transaction import WriteTransaction
+from reactor.engine.write_transaction import WriteTransaction
 from reactor.errors import StoreError, Unavailable
 from reactor.faults import hit
 from reactor.model import cron_jobs

@@ -11,7 +11,7 @@ from collections.abc import Callable
 from typing import Final
 
 from reactor.auth.identity import Caller
-from reactor.engine.transaction import WriteTransaction
+from reactor.engine.write_transaction import WriteTransaction
 from reactor.errors import FunctionError
 from reactor.faults import hit
 from reactor.model import scheduled_functions

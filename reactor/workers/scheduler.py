@@ -106,7 +106,7 @@ class Scheduler:
             await asyncio.wait(self._actions.values(), timeout=grace_s)
         for task in self._actions.values():
             task.cancel()
-        while self._begun or self._actions or self._tasks:
+        while self._begun or self._actions or self._tasks or self._loading is not None:
             await self._change()
 
     # For tests
@@ -145,11 +145,10 @@ class Scheduler:
     # What is due
 
     def _on_commit(self, record: CommitRecord) -> None:
-        if not self._open:
-            return
-        if self._loading is not None:
-            self._missed.append(record)
-        self._follow(record)
+        if self._open:
+            if self._loading is not None:
+                self._missed.append(record)
+            self._follow(record)
 
     def _follow(self, record: CommitRecord) -> None:
         for write in record.writes:
@@ -219,8 +218,9 @@ class Scheduler:
                 if record.ts > ts:
                     self._follow(record)
         except Exception:
-            logger.exception("the scheduled functions can't be read; trying again soon")
-            asyncio.get_running_loop().call_later(1.0, self._pump)
+            if self._open:
+                logger.exception("the scheduled functions can't be read; trying again soon")
+                await asyncio.sleep(1.0)
         finally:
             self._loading = None
             self._missed = []

@@ -11,7 +11,7 @@ import pytest
 
 from reactor.clock import ManualClock
 from reactor.engine.database import Database
-from reactor.engine.transaction import WriteTransaction
+from reactor.engine.write_transaction import WriteTransaction
 from reactor.limits import DEFAULT_LIMITS
 from reactor.store.protocol import RequestRecord
 from reactor.store.sqlite.store import SqliteStore

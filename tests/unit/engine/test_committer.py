@@ -11,7 +11,8 @@ import pytest
 from reactor import faults
 from reactor.engine.committer import AFTER_RUN
 from reactor.engine.ranges import make_range
-from reactor.engine.transaction import Transaction, WriteTransaction
+from reactor.engine.transaction import Transaction
+from reactor.engine.write_transaction import WriteTransaction
 from reactor.errors import LimitExceeded, Unavailable
 from tests.unit.engine.conftest import Harness, open_harness
 

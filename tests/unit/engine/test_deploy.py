@@ -11,7 +11,8 @@ import pytest
 from reactor import faults
 from reactor.engine.deploy import BEFORE_SWITCH, MID_BACKFILL, WantedIndex, WantedTable, deploy
 from reactor.engine.ranges import make_range
-from reactor.engine.transaction import DocumentCheck, Transaction
+from reactor.engine.transaction import Transaction
+from reactor.engine.write_transaction import DocumentCheck
 from reactor.errors import InvalidDocument, SchemaError
 from tests.unit.engine.conftest import Harness, open_harness
 

@@ -9,7 +9,8 @@ import pytest
 
 from reactor.engine.deploy import WantedIndex, WantedTable, deploy
 from reactor.engine.ranges import make_range
-from reactor.engine.transaction import Transaction, WriteTransaction
+from reactor.engine.transaction import Transaction
+from reactor.engine.write_transaction import WriteTransaction
 from reactor.errors import DatabaseError, DocumentNotFound, InvalidDocument, LimitExceeded
 from reactor.limits import Limits
 from reactor.values.types import UNSET

@@ -14,7 +14,8 @@ from reactor.clock import ManualClock
 from reactor.engine.database import Database
 from reactor.engine.deploy import WantedIndex, WantedTable, deploy
 from reactor.engine.read_set import ReadSet
-from reactor.engine.transaction import Transaction, WriteTransaction
+from reactor.engine.transaction import Transaction
+from reactor.engine.write_transaction import WriteTransaction
 from reactor.limits import DEFAULT_LIMITS, Limits
 from reactor.model.system_tables import ensure_system_tables
 from reactor.runtime.actions import execute_action

@@ -16,7 +16,8 @@ from reactor.auth.identity import ANONYMOUS, Caller, acting_as
 from reactor.clock import ManualClock
 from reactor.engine.database import Database
 from reactor.engine.ranges import make_range
-from reactor.engine.transaction import Transaction, WriteTransaction
+from reactor.engine.transaction import Transaction
+from reactor.engine.write_transaction import WriteTransaction
 from reactor.errors import StoreError
 from reactor.limits import DEFAULT_LIMITS
 from reactor.runtime.live import LiveQueries

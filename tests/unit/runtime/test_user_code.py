@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from reactor.engine.transaction import WriteTransaction
+from reactor.engine.write_transaction import WriteTransaction
 from reactor.errors import DatabaseError, FunctionError, LimitExceeded, StoreError
 from reactor.limits import Limits
 from reactor.runtime.failures import failure_of
