@@ -27,6 +27,8 @@ schema = define_schema(entries=define_table(Entry))
 """
 
 FUNCTIONS = """
+import os
+import signal
 from datetime import timedelta
 from pathlib import Path
 from reactor import *
@@ -42,6 +44,11 @@ async def write(ctx: MutationCtx, text: str) -> None:
 async def fail(ctx: MutationCtx, text: str) -> None:
     await ctx.db.insert(Entry(text=text))
     raise ApplicationError("on purpose")
+
+@internal_mutation
+async def deadly(ctx: MutationCtx, text: str) -> None:
+    await ctx.db.insert(Entry(text=text))
+    os.kill(os.getpid(), signal.SIGKILL)
 
 @internal_mutation
 async def chain(ctx: MutationCtx, left: int) -> None:
@@ -292,3 +299,17 @@ def test_a_chain_of_mutations_goes_on_through_kills(jobs: Jobs) -> None:
     assert kills > 0
     jobs.until_done()
     assert jobs.entries() == [f"link {left}" for left in range(links, -1, -1)]
+
+
+def test_a_mutation_that_ends_the_process_is_given_up(jobs: Jobs) -> None:
+    """engine rule 20: found running at two starts, it is marked failed instead of run"""
+    jobs.schedule("deadly", "x")
+    for _ in range(2):
+        if jobs.server.poll() is not None or jobs.server.running:
+            jobs.killed()
+        jobs.server.start(ready=False)
+    jobs.server.wait_ready()
+    states = jobs.until_done()
+    assert states["x"].startswith("failed: ")
+    assert "was running each time the server died" in states["x"]
+    assert "x" not in jobs.entries()
