@@ -102,7 +102,9 @@ def main() -> None:
     options = parser.parse_args()
     with reactor_server("jobs") as (port, _):
         before, during, seconds = uvloop.run(measure(port, options.jobs))
-    print(f"{options.jobs} jobs due at once: {seconds:.1f} s, {options.jobs / seconds:,.0f} jobs/s, one commit log row each")
+    print(
+        f"{options.jobs} jobs due at once: {seconds:.1f} s, {options.jobs / seconds:,.0f} jobs/s, one commit log row each"
+    )
     row("nothing due", before)
     row("jobs running", during)
     print("  (wanted: p99 below 100 ms while the jobs run)")

@@ -31,9 +31,9 @@ if TYPE_CHECKING:
     from reactor.runtime.contexts import MutationCtx, QueryCtx
     from reactor.runtime.cron_declarations import Crons
     from reactor.runtime.environment import Environment
+    from reactor.runtime.files import FileMetadata, FileObject
     from reactor.runtime.http_cors import cors
     from reactor.runtime.http_router import HttpRouter
-    from reactor.runtime.files import FileMetadata, FileObject
     from reactor.runtime.paging import PaginationOptions, PaginationResult
     from reactor.runtime.references import Reference, api, internal
     from reactor.runtime.registry import (

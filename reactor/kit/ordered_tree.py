@@ -62,7 +62,7 @@ class OrderedTree:
 
     def __init__(self, tx: Transaction, name: str, space: bytes) -> None:
         self._tx = tx
-        self._of = (name, space)
+        self._of = (name, _text(space))
 
     # Reading
 
@@ -81,13 +81,13 @@ class OrderedTree:
             else:
                 yield from map(_total, nodes)
             return
-        if start < nodes[0]["key"]:
-            yield from self._parts(level - 1, start, nodes[0]["key"], True)
+        if start < _key(nodes[0]):
+            yield from self._parts(level - 1, start, _key(nodes[0]), True)
         yield from map(_total, nodes[:-1])
         if whole:
             yield _total(nodes[-1])
         else:
-            yield from self._parts(level - 1, nodes[-1]["key"], end, False)
+            yield from self._parts(level - 1, _key(nodes[-1]), end, False)
 
     def at(self, offset: int) -> bytes | None:
         """The key with so many before it, or None."""
@@ -96,7 +96,7 @@ class OrderedTree:
             found = None
             for node in self._scan(level, start, None):
                 if offset < node["count"]:
-                    found = node["key"]
+                    found = _key(node)
                     break
                 offset -= node["count"]
             if found is None:
@@ -106,18 +106,17 @@ class OrderedTree:
 
     def first(self, start: bytes = b"", end: bytes | None = None, *, reverse: bool = False) -> bytes | None:
         """The least key of a range (the greatest with `reverse`), or None."""
-        return next((node["key"] for node in self._scan(0, start, end, reverse=reverse)), None)
+        return next((_key(node) for node in self._scan(0, start, end, reverse=reverse)), None)
 
     # Writing
 
     def put(self, key: bytes, number: float) -> None:
         """Add a key, or change its number. Nothing happens when it is there with that number."""
-        tx = self._writing
         known = self._node(0, key)
         if known is not None:
             if known["sum"] != number:
-                records.update(tx, NODES, known, sum=number)
-                self._refresh(key, 0)
+                records.update(self._writing, NODES, known, sum=number)
+                self._change(key, 0, 0, number, known["sum"])
             return
         levels, height = self._levels(), _height(key)
         if height > levels:
@@ -126,33 +125,56 @@ class OrderedTree:
                 self._insert(level, b"", whole)
             self._set_levels(height)
         self._insert(0, key, Total(1, number))
-        self._refresh(key, height)
+        for level in range(1, height + 1):
+            after = self._after(level, key)
+            self._insert(level, key, self._sum_up(level, key, after))
+            before = self._holding(level, key, before=True)
+            self._set(before, self._sum_up(level, _key(before), key))
+        self._change(key, height, 1, number, 0)
 
     def remove(self, key: bytes) -> None:
         """Take a key out. Nothing happens when it is not there."""
         tx = self._writing
-        if self._node(0, key) is None:
+        known = self._node(0, key)
+        if known is None:
             return
         table = records.table_of(tx, NODES)
-        for level in range(_height(key) + 1):
+        tx.delete(table, known["_id"])
+        height = _height(key)
+        for level in range(1, height + 1):
             node = self._node(level, key)
             if node is not None:
                 tx.delete(table, node["_id"])
-        self._refresh(key, 0)
+                before = self._holding(level, key)
+                self._set(before, self._sum_up(level, _key(before), self._after(level, key)))
+        self._change(key, height, -1, 0, known["sum"])
 
-    def _refresh(self, key: bytes, height: int) -> None:
-        """Bring the totals above a key up to date, from below; up to `height` a node begins at the key."""
-        for level in range(1, self._levels() + 1):
-            after = self._after(level, key)
-            if level <= height:
-                self._insert(level, key, _added(map(_total, self._scan(level - 1, key, after))))
-                after = key
-            before = next(self._scan(level, b"", key, reverse=True, inclusive=level > height))
-            total = _added(map(_total, self._scan(level - 1, before["key"], after)))
-            records.update(self._writing, NODES, before, count=total.count, sum=total.sum)
+    def _change(self, key: bytes, height: int, keys: int, new: float, old: float) -> None:
+        """Bring the totals above a key up to date, from the level above `height` on, from below.
+
+        Whole numbers are added, which is exact; sums of fractions are summed up anew, so that errors don't add up.
+        """
+        whole = isinstance(new, int) and isinstance(old, int)
+        for level in range(height + 1, self._levels() + 1):
+            node = self._holding(level, key)
+            sum_ = node["sum"] + new - old
+            if whole and isinstance(sum_, int) and abs(sum_) <= _EXACT:
+                self._set(node, Total(node["count"] + keys, sum_))
+            else:
+                self._set(node, self._sum_up(level, _key(node), self._after(level, key)))
+
+    def _sum_up(self, level: int, start: bytes, end: bytes | None) -> Total:
+        return _added(map(_total, self._scan(level - 1, start, end)))
+
+    def _holding(self, level: int, key: bytes, *, before: bool = False) -> dict[str, Any]:
+        """The node of a level that a key belongs to; with `before` the last one that begins before it."""
+        upper = (_text(key), not before)
+        (node,) = records.rows(self._tx, NODES, "by_key", (*self._of, level), upper=upper, reverse=True, most=1)
+        return node
 
     def _after(self, level: int, key: bytes) -> bytes | None:
-        return next((node["key"] for node in self._scan(level, key + b"\x00", None)), None)
+        found = records.rows(self._tx, NODES, "by_key", (*self._of, level), lower=(_text(key), False), most=1)
+        return _key(found[0]) if found else None
 
     # Nodes
 
@@ -170,23 +192,41 @@ class OrderedTree:
         if node is None:
             self._insert(_LEVELS, b"", Total(levels, 0))
         else:
-            records.update(self._writing, NODES, node, count=levels)
+            self._set(node, Total(levels, 0))
+
+    def _set(self, node: dict[str, Any], total: Total) -> None:
+        records.update(self._writing, NODES, node, count=total.count, sum=total.sum)
 
     def _node(self, level: int, key: bytes) -> dict[str, Any] | None:
-        return records.find(self._tx, NODES, "by_key", *self._of, level, key)
+        return records.find(self._tx, NODES, "by_key", *self._of, level, _text(key))
 
     def _insert(self, level: int, key: bytes, total: Total) -> None:
         name, space = self._of
-        fields = {"tree": name, "space": space, "level": level, "key": key, "count": total.count, "sum": total.sum}
+        fields = {
+            "tree": name,
+            "space": space,
+            "level": level,
+            "key": _text(key),
+            "count": total.count,
+            "sum": total.sum,
+        }
         self._writing.insert(NODES, fields)
 
-    def _scan(
-        self, level: int, start: bytes, end: bytes | None, *, reverse: bool = False, inclusive: bool = False
-    ) -> Iterator[dict[str, Any]]:
-        upper = None if end is None else (end, inclusive)
+    def _scan(self, level: int, start: bytes, end: bytes | None, *, reverse: bool = False) -> Iterator[dict[str, Any]]:
+        upper = None if end is None else (_text(end), False)
         return records.scan(
-            self._tx, NODES, "by_key", (*self._of, level), lower=(start, True), upper=upper, reverse=reverse
+            self._tx, NODES, "by_key", (*self._of, level), lower=(_text(start), True), upper=upper, reverse=reverse
         )
+
+
+def _text(key: bytes) -> str:
+    """Keys are kept as text, a character per byte: strings compare like their bytes, and are much faster to read."""
+    return key.decode("latin-1")
+
+
+def _key(node: dict[str, Any]) -> bytes:
+    key: str = node["key"]
+    return key.encode("latin-1")
 
 
 def _total(node: dict[str, Any]) -> Total:

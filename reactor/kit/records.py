@@ -90,12 +90,13 @@ def rows(
     *,
     lower: tuple[Any, bool] | None = None,
     upper: tuple[Any, bool] | None = None,
+    reverse: bool = False,
     most: int = 16,
 ) -> list[dict[str, Any]]:
     """The first documents of an index range, 16 at most."""
     info = table_of(tx, table)
     range_ = make_range(info.indexes[index], equal, lower, upper)
-    return [_tree(body) for _, body in tx.rows(info, range_, most)]
+    return [_tree(body) for _, body in tx.rows(info, range_, most, reverse=reverse)]
 
 
 def find(tx: Transaction, table: str, index: str, *equal: Any) -> dict[str, Any] | None:

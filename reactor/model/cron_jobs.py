@@ -19,7 +19,17 @@ from reactor.model.scheduled_functions import DIED, off_the_books
 from reactor.values.types import UNSET
 from reactor.values.wire import decode, encode
 
-__all__ = ["CronJob", "CronRunRecord", "DeclaredCron", "all_crons", "begin", "complete", "fail_interrupted", "last_runs", "sync"]
+__all__ = [
+    "CronJob",
+    "CronRunRecord",
+    "DeclaredCron",
+    "all_crons",
+    "begin",
+    "complete",
+    "fail_interrupted",
+    "last_runs",
+    "sync",
+]
 
 logger = logging.getLogger("reactor.scheduler")
 
@@ -187,7 +197,5 @@ def last_runs(tx: Transaction, name: str) -> list[CronRunRecord]:
     runs: list[CronRunRecord] = []
     for _, body in _rows(tx, make_range(index, (name,))):
         run: Any = decode(body)
-        runs.append(
-            CronRunRecord(run["scheduledTime"], run["completedTime"], run.get("error"), tuple(run["logLines"]))
-        )
+        runs.append(CronRunRecord(run["scheduledTime"], run["completedTime"], run.get("error"), tuple(run["logLines"])))
     return runs

@@ -49,7 +49,7 @@ DIED: Final = "Transient error while executing action"
 State = Literal["pending", "inProgress", "success", "failed", "canceled"]
 
 _UNLIMITED: Final = Limits(
-    **dict.fromkeys(("documents_read", "bytes_read", "database_queries", "documents_written", "bytes_written"), 2 ** 62)
+    **dict.fromkeys(("documents_read", "bytes_read", "database_queries", "documents_written", "bytes_written"), 2**62)
 )
 
 

@@ -27,7 +27,18 @@ _generations: Final = itertools.count(1)
 class App:
     """Functions and schema of one load. `generation` differs between any two apps of a process."""
 
-    __slots__ = ("_builtins", "_http", "_resolved", "functions", "generation", "modules", "root", "schema", "tables", "types")
+    __slots__ = (
+        "_builtins",
+        "_http",
+        "_resolved",
+        "functions",
+        "generation",
+        "modules",
+        "root",
+        "schema",
+        "tables",
+        "types",
+    )
 
     def __init__(
         self,

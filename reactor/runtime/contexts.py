@@ -140,7 +140,9 @@ class QueryCtx:
     ) -> Coroutine[Any, Any, Any]: ...
     def run_query(self, ref: Any, /, *args: Any, **kwargs: Any) -> Any:
         """Run another query in this transaction, with its arguments and result validated."""
-        return Operation(self._call, "ctx.run_query", run_nested, (self._call, "query", QueryCtx, ref, args, kwargs, None))
+        return Operation(
+            self._call, "ctx.run_query", run_nested, (self._call, "query", QueryCtx, ref, args, kwargs, None)
+        )
 
 
 class LimitedQueryCtx:
@@ -179,7 +181,10 @@ class LimitedMutationCtx(LimitedQueryCtx):
     def run_mutation(self, ref: Any, /, *args: Any, **kwargs: Any) -> Any:
         """Like `ctx.run_mutation`, within the limits. Passing one is LimitExceeded, and the sub-transaction is undone."""
         return Operation(
-            self._call, "ctx.run_mutation", run_nested, (self._call, "mutation", MutationCtx, ref, args, kwargs, self._budget)
+            self._call,
+            "ctx.run_mutation",
+            run_nested,
+            (self._call, "mutation", MutationCtx, ref, args, kwargs, self._budget),
         )
 
 
@@ -244,7 +249,9 @@ class MutationCtx(QueryCtx):
     ) -> Coroutine[Any, Any, Any]: ...
     def run_mutation(self, ref: Any, /, *args: Any, **kwargs: Any) -> Any:
         """Run another mutation as a sub-transaction: if it raises, its writes are undone and this one may go on."""
-        return Operation(self._call, "ctx.run_mutation", run_nested, (self._call, "mutation", MutationCtx, ref, args, kwargs, None))
+        return Operation(
+            self._call, "ctx.run_mutation", run_nested, (self._call, "mutation", MutationCtx, ref, args, kwargs, None)
+        )
 
 
 def _given(**budget: int | None) -> dict[str, int]:

@@ -49,20 +49,42 @@ class Crons:
 
     @overload
     def interval(
-        self, name: str, every: timedelta | Parts, ref: Mutation[Any, P, Any] | Action[Any, P, Any], /, *args: P.args, **kwargs: P.kwargs
+        self,
+        name: str,
+        every: timedelta | Parts,
+        ref: Mutation[Any, P, Any] | Action[Any, P, Any],
+        /,
+        *args: P.args,
+        **kwargs: P.kwargs,
     ) -> None: ...
     @overload
-    def interval(self, name: str, every: timedelta | Parts, ref: FunctionProxy | str, args: Parts | None = None, /, **kwargs: Any) -> None: ...
+    def interval(
+        self, name: str, every: timedelta | Parts, ref: FunctionProxy | str, args: Parts | None = None, /, **kwargs: Any
+    ) -> None: ...
     def interval(self, name: str, every: Any, ref: Any, /, *args: Any, **kwargs: Any) -> None:
         """Run every so often, for the first time when it is deployed. Whole seconds."""
         self._add(name, CronSchedule("interval", seconds=_interval(every)), ref, args, kwargs)
 
     @overload
     def hourly(
-        self, name: str, minute: int | Parts | None, ref: Mutation[Any, P, Any] | Action[Any, P, Any], /, *args: P.args, **kwargs: P.kwargs
+        self,
+        name: str,
+        minute: int | Parts | None,
+        ref: Mutation[Any, P, Any] | Action[Any, P, Any],
+        /,
+        *args: P.args,
+        **kwargs: P.kwargs,
     ) -> None: ...
     @overload
-    def hourly(self, name: str, minute: int | Parts | None, ref: FunctionProxy | str, args: Parts | None = None, /, **kwargs: Any) -> None: ...
+    def hourly(
+        self,
+        name: str,
+        minute: int | Parts | None,
+        ref: FunctionProxy | str,
+        args: Parts | None = None,
+        /,
+        **kwargs: Any,
+    ) -> None: ...
     def hourly(self, name: str, minute: Any, ref: Any, /, *args: Any, **kwargs: Any) -> None:
         """Run at this minute of every hour; with None at one of its own."""
         if isinstance(minute, Mapping):
@@ -72,10 +94,18 @@ class Crons:
 
     @overload
     def daily(
-        self, name: str, at: time | Parts, ref: Mutation[Any, P, Any] | Action[Any, P, Any], /, *args: P.args, **kwargs: P.kwargs
+        self,
+        name: str,
+        at: time | Parts,
+        ref: Mutation[Any, P, Any] | Action[Any, P, Any],
+        /,
+        *args: P.args,
+        **kwargs: P.kwargs,
     ) -> None: ...
     @overload
-    def daily(self, name: str, at: time | Parts, ref: FunctionProxy | str, args: Parts | None = None, /, **kwargs: Any) -> None: ...
+    def daily(
+        self, name: str, at: time | Parts, ref: FunctionProxy | str, args: Parts | None = None, /, **kwargs: Any
+    ) -> None: ...
     def daily(self, name: str, at: Any, ref: Any, /, *args: Any, **kwargs: Any) -> None:
         """Run at this time of every day: `time(9, 30)`."""
         hour, minute = _time_of_day(at)
@@ -83,10 +113,24 @@ class Crons:
 
     @overload
     def weekly(
-        self, name: str, at: tuple[str, time] | Parts, ref: Mutation[Any, P, Any] | Action[Any, P, Any], /, *args: P.args, **kwargs: P.kwargs
+        self,
+        name: str,
+        at: tuple[str, time] | Parts,
+        ref: Mutation[Any, P, Any] | Action[Any, P, Any],
+        /,
+        *args: P.args,
+        **kwargs: P.kwargs,
     ) -> None: ...
     @overload
-    def weekly(self, name: str, at: tuple[str, time] | Parts, ref: FunctionProxy | str, args: Parts | None = None, /, **kwargs: Any) -> None: ...
+    def weekly(
+        self,
+        name: str,
+        at: tuple[str, time] | Parts,
+        ref: FunctionProxy | str,
+        args: Parts | None = None,
+        /,
+        **kwargs: Any,
+    ) -> None: ...
     def weekly(self, name: str, at: Any, ref: Any, /, *args: Any, **kwargs: Any) -> None:
         """Run on this day of every week: `("monday", time(9, 30))`."""
         day, at = _day_and_time(at, "day_of_week", '("monday", time(9, 30))')
@@ -97,10 +141,24 @@ class Crons:
 
     @overload
     def monthly(
-        self, name: str, at: tuple[int, time] | Parts, ref: Mutation[Any, P, Any] | Action[Any, P, Any], /, *args: P.args, **kwargs: P.kwargs
+        self,
+        name: str,
+        at: tuple[int, time] | Parts,
+        ref: Mutation[Any, P, Any] | Action[Any, P, Any],
+        /,
+        *args: P.args,
+        **kwargs: P.kwargs,
     ) -> None: ...
     @overload
-    def monthly(self, name: str, at: tuple[int, time] | Parts, ref: FunctionProxy | str, args: Parts | None = None, /, **kwargs: Any) -> None: ...
+    def monthly(
+        self,
+        name: str,
+        at: tuple[int, time] | Parts,
+        ref: FunctionProxy | str,
+        args: Parts | None = None,
+        /,
+        **kwargs: Any,
+    ) -> None: ...
     def monthly(self, name: str, at: Any, ref: Any, /, *args: Any, **kwargs: Any) -> None:
         """Run on this day of every month, left out where it is too short: `(1, time(9, 30))`."""
         day, at = _day_and_time(at, "day", "(1, time(9, 30))")
@@ -110,17 +168,27 @@ class Crons:
 
     @overload
     def cron(
-        self, name: str, expression: str, ref: Mutation[Any, P, Any] | Action[Any, P, Any], /, *args: P.args, **kwargs: P.kwargs
+        self,
+        name: str,
+        expression: str,
+        ref: Mutation[Any, P, Any] | Action[Any, P, Any],
+        /,
+        *args: P.args,
+        **kwargs: P.kwargs,
     ) -> None: ...
     @overload
-    def cron(self, name: str, expression: str, ref: FunctionProxy | str, args: Parts | None = None, /, **kwargs: Any) -> None: ...
+    def cron(
+        self, name: str, expression: str, ref: FunctionProxy | str, args: Parts | None = None, /, **kwargs: Any
+    ) -> None: ...
     def cron(self, name: str, expression: str, ref: Any, /, *args: Any, **kwargs: Any) -> None:
         """Run when a cron expression of five fields says so: `"*/5 * * * *"`. Sunday is 0."""
         if not isinstance(expression, str):
             raise SchemaError(f'A cron expression is text like "*/5 * * * *", not {expression!r}')
         self._add(name, CronSchedule("cron", expression=" ".join(expression.split())), ref, args, kwargs)
 
-    def _add(self, name: Any, schedule: CronSchedule, ref: Any, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> None:
+    def _add(
+        self, name: Any, schedule: CronSchedule, ref: Any, args: tuple[Any, ...], kwargs: Mapping[str, Any]
+    ) -> None:
         if not isinstance(name, str) or not _NAME.fullmatch(name):
             raise SchemaError(f"Invalid cron identifier {name}: use ASCII letters that are not control characters")
         if name in self.declared:

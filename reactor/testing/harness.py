@@ -318,7 +318,15 @@ async def backend(
     """
     memory = Path("/dev/shm")
     root = tempfile.mkdtemp(prefix="reactor-test-", dir=memory if os.access(memory, os.W_OK) else None)
-    options = {"dev": True, "synchronous": "OFF", "readers": 2, "cron_splay": False, "stop_grace_s": 0.1, **options, "data": Path(root)}
+    options = {
+        "dev": True,
+        "synchronous": "OFF",
+        "readers": 2,
+        "cron_splay": False,
+        "stop_grace_s": 0.1,
+        **options,
+        "data": Path(root),
+    }
     settings = load_settings(None if isinstance(app, App) else app, flags=options, environ={})
     # Never where the project's own files are.
     settings = msgspec.structs.replace(settings, files=options.get("files"))

@@ -190,9 +190,7 @@ class CronWorker:
                     guard.survived(cron.id, 0)
                 entry.usual_s = entry.usual_s * 0.8 + (time.monotonic() - began) * 0.2
             hit(MUTATION_RAN)
-            return cron_jobs.complete(
-                tx, cron.id, due, error=None, log_lines=execution.log_lines, splay=self._splay
-            )
+            return cron_jobs.complete(tx, cron.id, due, error=None, log_lines=execution.log_lines, splay=self._splay)
 
         try:
             begun = await self._database.write(start, lane=LANE, background=True, usual_s=entry.usual_s)
@@ -235,9 +233,7 @@ class CronWorker:
         logger.warning("cron %s (%s) failed: %s", cron.name, cron.function, text.rstrip())
         return await self._complete(cron, due, text, execution_of(error).log_lines)
 
-    async def _complete(
-        self, cron: CronJob, due: float, error: str | None, log_lines: Sequence[str]
-    ) -> CronJob | None:
+    async def _complete(self, cron: CronJob, due: float, error: str | None, log_lines: Sequence[str]) -> CronJob | None:
         return await self._database.write(
             lambda tx: cron_jobs.complete(tx, cron.id, due, error=error, log_lines=log_lines, splay=self._splay),
             lane=LANE,

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from reactor import ActionCtx, Environment, HttpRouter, Struct, cors
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
+
+from reactor import ActionCtx, Environment, HttpRouter, Struct, cors
 
 http = HttpRouter(cors=cors("https://a.example"))
 

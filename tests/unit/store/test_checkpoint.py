@@ -99,7 +99,9 @@ async def test_a_held_snapshot_delays_truncation_and_its_end_allows_it(store: Sq
 
 
 @pytest.mark.usefixtures("alone")
-async def test_a_wal_that_may_begin_anew_is_written_over_and_does_not_grow(store: SqliteStore, table: TableInfo) -> None:
+async def test_a_wal_that_may_begin_anew_is_written_over_and_does_not_grow(
+    store: SqliteStore, table: TableInfo
+) -> None:
     """engine rule 3: and it is not checkpointed again before it is full again."""
     store.checkpointer._truncate_at = MIB
     await store.write(overwrite(table, 10_000, times=60))

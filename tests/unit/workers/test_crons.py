@@ -125,7 +125,10 @@ async def nothing() -> None: ...
     ("declare", "text"),
     [
         (lambda c: c.interval("x", {}, "a:b"), "Must specify one of seconds, minutes, or hours"),
-        (lambda c: c.interval("x", {"seconds": 1, "minutes": 1}, "a:b"), "Must specify one of seconds, minutes, or hours"),
+        (
+            lambda c: c.interval("x", {"seconds": 1, "minutes": 1}, "a:b"),
+            "Must specify one of seconds, minutes, or hours",
+        ),
         (lambda c: c.interval("x", {"days": 1}, "a:b"), "Must specify one of seconds, minutes, or hours"),
         (lambda c: c.interval("x", 5, "a:b"), "Must specify one of seconds, minutes, or hours"),
         (lambda c: c.interval("x", {"seconds": 0}, "a:b"), "Interval must be an integer greater than 0"),
@@ -137,7 +140,10 @@ async def nothing() -> None: ...
         (lambda c: c.hourly("x", {"minuteUTC": 0.5}, "a:b"), "Minute of hour must be an integer from 0 to 59"),
         (lambda c: c.daily("x", {"hourUTC": 24}, "a:b"), "Hour of day must be an integer from 0 to 23"),
         (lambda c: c.daily("x", {}, "a:b"), "Hour of day must be an integer from 0 to 23"),
-        (lambda c: c.daily("x", {"hourUTC": 1, "minuteUTC": -1}, "a:b"), "Minute of hour must be an integer from 0 to 59"),
+        (
+            lambda c: c.daily("x", {"hourUTC": 1, "minuteUTC": -1}, "a:b"),
+            "Minute of hour must be an integer from 0 to 59",
+        ),
         (lambda c: c.daily("x", time(1, 2, 3), "a:b"), "whole minutes"),
         (lambda c: c.daily("x", time(1, tzinfo=timezone(timedelta(hours=2))), "a:b"), "by UTC"),
         (lambda c: c.weekly("x", ("Monday", time(1)), "a:b"), 'Day of week must be a string like "monday".'),
@@ -149,7 +155,10 @@ async def nothing() -> None: ...
         (lambda c: c.cron("x", "61 * * * *", "a:b"), "can't be read"),
         (lambda c: c.cron("x", "0 0 30 2 *", "a:b"), 'The cron spec "0 0 30 2 *" will never match any time'),
         (lambda c: c.cron("x", "0 0 31 4,6 *", "a:b"), "will never match any time"),
-        (lambda c: c.hourly("naïve", 0, "a:b"), "Invalid cron identifier naïve: use ASCII letters that are not control"),
+        (
+            lambda c: c.hourly("naïve", 0, "a:b"),
+            "Invalid cron identifier naïve: use ASCII letters that are not control",
+        ),
         (lambda c: c.hourly("tab\t", 0, "a:b"), "Invalid cron identifier"),
         (lambda c: (c.hourly("x", 0, "a:b"), c.daily("x", time(1), "a:b")), "Cron identifier registered twice: x"),
     ],
@@ -230,8 +239,14 @@ def following(schedule: CronSchedule, start: datetime, count: int) -> list[datet
         (CronSchedule("weekly", day_of_week="saturday", hour=13, minute=0), ["2025-11-01 13:00", "2025-11-08 13:00"]),
         (CronSchedule("monthly", day=1, hour=0, minute=0), ["2025-12-01 00:00", "2026-01-01 00:00"]),
         # Not in shorter months.
-        (CronSchedule("monthly", day=31, hour=0, minute=0), ["2025-12-31 00:00", "2026-01-31 00:00", "2026-03-31 00:00"]),
-        (CronSchedule("cron", expression="*/20 12 * * *"), ["2025-11-01 12:20", "2025-11-01 12:40", "2025-11-02 12:00"]),
+        (
+            CronSchedule("monthly", day=31, hour=0, minute=0),
+            ["2025-12-31 00:00", "2026-01-31 00:00", "2026-03-31 00:00"],
+        ),
+        (
+            CronSchedule("cron", expression="*/20 12 * * *"),
+            ["2025-11-01 12:20", "2025-11-01 12:40", "2025-11-02 12:00"],
+        ),
         (CronSchedule("cron", expression="0 0 * * 0"), ["2025-11-02 00:00", "2025-11-09 00:00"]),
         (CronSchedule("cron", expression="0 0 29 2 *"), ["2028-02-29 00:00", "2032-02-29 00:00"]),
     ],
@@ -268,7 +283,10 @@ async def test_6_5_an_interval_runs_when_it_is_deployed_and_then_by_its_schedule
 
 
 async def test_6_5_a_clock_cron_waits_for_its_time(server: Server) -> None:
-    server.crons('crons.daily("report", time(9, 30), work.note)', 'crons.cron("check", "*/15 13 * * *", "work:note", {"text": "check"})')
+    server.crons(
+        'crons.daily("report", time(9, 30), work.note)',
+        'crons.cron("check", "*/15 13 * * *", "work:note", {"text": "check"})',
+    )
     async with server.running() as backend:
         await backend.advance(timedelta(days=1))
         assert await ran(backend) == [
@@ -297,9 +315,13 @@ async def test_6_5_a_cron_is_at_most_once_at_a_time_and_skips_what_it_missed(
         assert (await ran(backend))[2:] == [("slow began", "01 12:11:00"), ("slow ended", "01 12:11:00")]
 
 
-async def test_6_5_after_downtime_one_late_run_then_the_future(server: Server, caplog: pytest.LogCaptureFixture) -> None:
+async def test_6_5_after_downtime_one_late_run_then_the_future(
+    server: Server, caplog: pytest.LogCaptureFixture
+) -> None:
     """checklist 41: downtime"""
-    server.crons('crons.interval("sweep", timedelta(minutes=10), work.note)', 'crons.hourly("hour", 30, work.note, text="h")')
+    server.crons(
+        'crons.interval("sweep", timedelta(minutes=10), work.note)', 'crons.hourly("hour", 30, work.note, text="h")'
+    )
     async with server.running() as backend:
         assert await times(backend) == ["01 12:00:00"]
     server.down_for(timedelta(hours=3, minutes=5))
@@ -378,7 +400,10 @@ async def test_6_5_a_changed_schedule_waits_where_the_old_runs_were_close_togeth
 
 
 async def test_6_5_a_removed_cron_stops_and_a_renamed_one_begins_anew(server: Server) -> None:
-    server.crons('crons.interval("one", timedelta(hours=1), work.note, text="1")', 'crons.interval("two", timedelta(hours=1), work.note, text="2")')
+    server.crons(
+        'crons.interval("one", timedelta(hours=1), work.note, text="1")',
+        'crons.interval("two", timedelta(hours=1), work.note, text="2")',
+    )
     async with server.running() as backend:
         await backend.advance(timedelta(minutes=10))
         server.crons('crons.interval("three", timedelta(hours=1), work.note, text="3")')

@@ -74,8 +74,12 @@ async def test_6_1_the_code_is_that_of_the_day_it_runs(server: Server) -> None:
     async with server.running() as backend:
         await backend.mutation("work:later", delay=1000, text="a")
         await backend.mutation("work:byPath", path="work:who", delay=1000)
-        changed = FILES["functions/work.py"].replace("Entry(text=text, at=ctx.now())", 'Entry(text="new " + text, at=ctx.now())', 1)
-        changed = changed.replace("async def who(ctx: MutationCtx)", "async def who_else(ctx: MutationCtx)").replace("run_mutation(who)", "run_mutation(who_else)")
+        changed = FILES["functions/work.py"].replace(
+            "Entry(text=text, at=ctx.now())", 'Entry(text="new " + text, at=ctx.now())', 1
+        )
+        changed = changed.replace("async def who(ctx: MutationCtx)", "async def who_else(ctx: MutationCtx)").replace(
+            "run_mutation(who)", "run_mutation(who_else)"
+        )
         write_files(server.root / "app", {"functions/work.py": changed})
         await backend.reactor.reload()
         await backend.advance(timedelta(seconds=1))

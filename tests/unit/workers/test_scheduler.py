@@ -270,7 +270,9 @@ async def test_6_1_how_many_run_at_once_is_a_setting(work_app: App) -> None:
 
 async def test_4_8_a_thousand_jobs_can_be_scheduled_by_a_mutation_and_not_one_more(work: Backend) -> None:
     await work.mutation("work:many", count=1000, delay=1e6)
-    with pytest.raises(LimitExceeded, match=r"^Too many functions scheduled by this mutation \(limit: 1000\)$") as caught:
+    with pytest.raises(
+        LimitExceeded, match=r"^Too many functions scheduled by this mutation \(limit: 1000\)$"
+    ) as caught:
         await work.mutation("work:many", count=1001)
     assert caught.value.code == "TooManyFunctionsScheduled"
     assert len(await work.query("work:jobs")) == 1000
