@@ -144,6 +144,7 @@ def _warn(root: Root) -> None:
         or usage.bytes_read > 50_000
         or usage.database_queries > 20
         or usage.documents_written > 20
+        or usage.functions_scheduled
     ):
         for line in usage.warnings():
             root.logs.add("WARN", line)

@@ -162,6 +162,8 @@ class CronWorker:
     async def _run_due(self, cron: CronJob, entry: _Entry) -> CronJob | None:
         """Run an occurrence to its end; the cron as it is then, None when it was removed."""
         app, host = self._backend.app, self._backend.host
+        if cron.running is not None:  # of an action whose end could not be written down
+            return await self._complete(cron, cron.running, DIED, ())
         due = cron.next_time
         request_id = new_request_id()
         if due > self._clock.now_ns() / 1e6 + _SLACK_MS:
@@ -180,14 +182,14 @@ class CronWorker:
                 return begun
             guard = host.poison
             if guard is not None:
-                guard.enter(cron.id, 0)
+                guard.enter(cron.id, int(due))
             began = time.monotonic()
             try:
                 execution = execute_mutation(app, fn, begun.args, tx, _NOBODY, host=host, request_id=request_id)
             finally:
                 if guard is not None:
                     guard.leave()
-                    guard.survived(cron.id, 0)
+                    guard.survived(cron.id, int(due))
                 entry.usual_s = entry.usual_s * 0.8 + (time.monotonic() - began) * 0.2
             hit(MUTATION_RAN)
             return cron_jobs.complete(tx, cron.id, due, error=None, log_lines=execution.log_lines, splay=self._splay)

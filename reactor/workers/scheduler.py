@@ -7,6 +7,7 @@ claim and every completion is a background job of the committer, so that clients
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 from typing import Final
 
@@ -73,6 +74,7 @@ class Scheduler:
         self._tasks: set[asyncio.Task[None]] = set()
         self._changed = False
         self._open = False
+        self._stopping = asyncio.Event()
         self._usual_s = 0.0
         self._waiters: list[asyncio.Future[None]] = []
         self._alarm = Alarm(self._clock, self._pump, "reactor scheduler")
@@ -100,6 +102,7 @@ class Scheduler:
         if not self._open:
             return
         self._open = False
+        self._stopping.set()
         self._alarm.set(None)
         self._sweep_alarm.set(None)
         if self._actions:
@@ -220,7 +223,7 @@ class Scheduler:
         except Exception:
             if self._open:
                 logger.exception("the scheduled functions can't be read; trying again soon")
-                await asyncio.sleep(1.0)
+                await self._pause(1_000.0)
         finally:
             self._loading = None
             self._missed = []
@@ -298,8 +301,13 @@ class Scheduler:
             except (Unavailable, StoreError) as trouble:
                 if not self._open or getattr(trouble, "code", "") == "ShuttingDown":
                     return  # after the restart it is found in the state it is in
-                await asyncio.sleep(pause / 1000)
+                await self._pause(pause)
                 pause = min(pause * 2, LAST_RETRY_MS)
+
+    async def _pause(self, ms: float) -> None:
+        """In real time, cut short when we are closing."""
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(self._stopping.wait(), ms / 1000)
 
     def _try_later(self, job_id: str, error: BaseException) -> None:
         """The function is not to blame: try again, later each time."""

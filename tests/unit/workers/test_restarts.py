@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 from collections.abc import AsyncIterator, Iterator
 from datetime import timedelta
@@ -129,3 +130,24 @@ async def test_jobs_do_not_run_before_there_is_code(server: Server) -> None:
         assert await backend.query("work:notes") == ["a"]
     finally:
         await reactor.stop()
+
+
+async def test_closing_is_not_held_up_by_what_can_not_be_written_down(server: Server) -> None:
+    async with server.running() as backend:
+        scheduler = backend.reactor.scheduler
+        write = backend.reactor.database.write
+
+        async def full(*args: Any, **options: Any) -> Any:
+            raise Unavailable("the disk is full")
+
+        await backend.mutation("work:byPath", path="work:crashes", delay=1000)
+        backend.reactor.database.write = full  # type: ignore[method-assign]
+        backend.clock.advance(10**9)
+        while not scheduler._tasks:
+            await asyncio.sleep(0.001)
+        await asyncio.wait_for(scheduler.close(), 5)
+        backend.reactor.database.write = write  # type: ignore[method-assign]
+    async with server.running() as backend:
+        await backend.settle()
+        [job] = await backend.query("work:jobs")
+        assert job.state.kind == "failed"

@@ -530,3 +530,8 @@ async def test_times_are_datetimes_or_milliseconds(work: Backend) -> None:
     for count in range(5):
         assert len(await work.query("work:notes")) == count
         await work.advance(timedelta(seconds=1))
+
+
+async def test_4_8_a_line_warns_of_four_fifths_of_the_jobs(work: Backend) -> None:
+    outcome = await work.reactor.backend.call("work:many", b'{"count":801,"delay":1e9}', work.caller)
+    assert outcome.log_lines == ("[WARN] Many functions scheduled by this mutation (actual: 801, limit: 1000).",)
