@@ -35,6 +35,7 @@ from reactor.http.site import Site
 from reactor.http.status_page import ListedFunction, render_status_page
 from reactor.http.storage import StorageApi
 from reactor.kit.aggregate import use_aggregates
+from reactor.kit.work import check_pools_soon
 from reactor.model.environment import EnvironmentVariables
 from reactor.model.system_tables import ensure_system_tables
 from reactor.runtime import system_queries as _system_queries  # noqa: F401  # makes them part of every app
@@ -274,6 +275,7 @@ class Reactor:
         crons = declared_crons(app)
         await self.backend.deploy(app, progress=self.on_progress)
         await use_aggregates(self.database, app)
+        await self.database.write(check_pools_soon)
         await self.scheduler.start()
         await self.crons.use(crons)
         self.identities.use(identities)

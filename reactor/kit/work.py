@@ -29,6 +29,7 @@ __all__ = [
     "add",
     "cancel",
     "check_pool",
+    "check_pools_soon",
     "count",
     "due",
     "pool_of",
@@ -223,6 +224,16 @@ def _arm(tx: WriteTransaction, pool: dict[str, Any]) -> None:
             arguments = encode({"pool": pool["name"]})
             job_id = scheduled_functions.schedule(tx, _CHECK, arguments, tx.now_ms + CHECK_EVERY_MS)
             records.update(tx, POOLS, pool, check=job_id)
+
+
+def check_pools_soon(tx: WriteTransaction) -> None:
+    """At a start: what the process before left running is looked after at once."""
+    with scheduled_functions.off_the_books(tx):
+        for pool in list(records.scan(tx, POOLS, "by_name")):
+            if pool["check"] is not None:
+                scheduled_functions.cancel(tx, pool["check"], is_caller=lambda _: False)
+                job = scheduled_functions.schedule(tx, _CHECK, encode({"pool": pool["name"]}), tx.now_ms)
+                records.update(tx, POOLS, pool, check=job)
 
 
 def check_pool(tx: WriteTransaction, app: App, name: str) -> None:
