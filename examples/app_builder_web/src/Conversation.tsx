@@ -74,7 +74,9 @@ function Messages({ messages }: { messages: Message[] | undefined }) {
   const end = useRef<HTMLLIElement>(null);
   const length = messages?.length;
   const lastLine = messages?.at(-1)?.content;
-  useEffect(() => end.current?.scrollIntoView({ block: "end" }), [length, lastLine]);
+  useEffect(() => {
+    end.current?.scrollIntoView({ block: "end" });
+  }, [length, lastLine]);
 
   if (messages === undefined) return <p className="empty">Loading…</p>;
   if (messages.length === 0) return <p className="empty">What shall be built?</p>;
