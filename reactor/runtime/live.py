@@ -112,7 +112,7 @@ class LiveQueries:
 
     def release(self, entry: Entry) -> None:
         """Nobody follows this entry any more: keep it as a cached result, or forget it."""
-        if entry.subscribers or entry.in_flight:
+        if entry.subscribers or entry.in_flight or entry in self._idle:
             return
         if not entry.is_fresh or entry.version is None or not isinstance(entry.version.outcome, Success):
             self._forget(entry)
@@ -237,7 +237,8 @@ class LiveQueries:
         ts = wave.ts
         for subscriber in list(self._asking):
             entries = subscriber.touched_entries()
-            if subscriber.not_before > ts or any(
+            # It may have been told of a later timestamp while the snapshot was being opened: time only moves forward.
+            if max(subscriber.not_before, subscriber.ts) > ts or any(
                 # In flight elsewhere, or already known from a later snapshot but not at this one: next wave.
                 (e.in_flight and e not in wave.waiting) or (e.valid_from > ts and not e.valid_at(ts))
                 for e in entries
@@ -301,6 +302,7 @@ class LiveQueries:
                 entry.in_flight = False
                 for subscriber in wave.waiting.pop(entry, ()):
                     subscriber.give_up(wave)
+                self.release(entry)  # whoever followed it may have left meanwhile
 
     def _run_some(self, reader: Reader, calls: list[QueryCall]) -> list[QueryRun]:
         """On the store's thread: run calls until a little time has passed."""
