@@ -183,6 +183,10 @@ class Committer:
         # The writer thread's memory: what the next commit builds on. Set from the store before the first batch.
         self._last_ts = 0
         self._last_creation_time = 0.0
+        self._doubtful: list[CommitRecord] = []
+        """Of a commit whose outcome is unknown: the file, once it is opened anew, says whether it happened."""
+        self._alone = 0
+        """How many jobs to run in a transaction each, after one was lost."""
 
     def start(self, last_ts: int) -> None:
         """`last_ts`: the newest row of the log."""
@@ -237,9 +241,8 @@ class Committer:
                     if not await self._store.write(self._drain):
                         return
                 except OutcomeUnknown as error:
-                    # The next write opens the file anew; what it holds then is what happened.
+                    # The next write opens the file anew; what it holds then is what happened (`_settle`).
                     logger.critical("a commit failed with its outcome unknown: %s", error)
-                    self._last_ts = max(self._last_ts, await self._store.read(lambda reader: reader.ts))
         except asyncio.CancelledError:
             raise
         except BaseException as error:
@@ -253,7 +256,9 @@ class Committer:
         self._closed = fatal
         with self._lanes.lock:
             self._draining = False
-            waiting = self._lanes.take(self._lanes.count)
+            waiting: list[WriteJob] = []
+            while self._lanes.count:  # one turn leaves background jobs behind
+                waiting += self._lanes.take(self._lanes.count)
         for job in waiting:
             job.fail(fatal)
         self._on_fatal(error)
@@ -266,9 +271,11 @@ class Committer:
 
     def _drain(self, writer: Writer) -> bool:
         """Run batches until nothing waits; False then, True to be called again."""
+        self._settle(writer)
         for _ in range(BATCHES_PER_DRAIN):
             with self._lanes.lock:
-                jobs = self._lanes.take(BATCH_JOBS)
+                jobs = self._lanes.take(1 if self._alone else BATCH_JOBS)
+                self._alone = max(0, self._alone - 1)
                 if not jobs:
                     self._draining = False
                     return False
@@ -280,12 +287,13 @@ class Committer:
             done, left = self._run_together(writer, jobs)
         except _TransactionLost as lost:
             # SQLite rolled everything back (a full disk, an I/O error). Nothing was answered: the culprit gets its error,
-            # the others run again, each in a transaction of its own.
+            # the others run again, each in a transaction of its own, before all that came after them.
             logger.warning("a mutation lost the whole batch's transaction: %r", lost.error)
             self._hand_over([Done(lost.job, lost.error, None, 0)])
-            for job in jobs:
-                if job is not lost.job:
-                    self._batch(writer, [job])
+            others = [job for job in jobs if job is not lost.job]
+            with self._lanes.lock:
+                self._lanes.put_back(others)
+            self._alone = len(others)
             return
         except MissingTable as missing:
             try:
@@ -338,6 +346,9 @@ class Committer:
                     if writer.in_transaction:
                         writer.rollback()
                     done = [Done(d.job, d.error or error, None, 0) for d in done]
+                except OutcomeUnknown:
+                    self._doubtful = [d.record for d in done if d.record is not None]
+                    raise
             else:
                 writer.rollback()
         except BaseException:
@@ -384,17 +395,46 @@ class Committer:
                 raise
             return Done(job, error, None, 0)
 
-    def commit_alone(self, writer: Writer, change: Callable[[Writer], CommitRecord]) -> CommitRecord:
+    def _settle(self, writer: Writer) -> None:
+        """Publish the commit whose outcome was unknown, if it happened: live queries must learn of it."""
+        records, self._doubtful = self._doubtful, []
+        if not records:
+            return
+        self._last_ts = max(self._last_ts, writer.ts)
+        self._last_creation_time = max(self._last_creation_time, writer.ts / 1e6)
+        if writer.ts >= records[0].ts:  # all of them are in one transaction
+            self._hand_over([Done(_Nobody(), None, record, record.ts) for record in records])
+
+    def _wake(self) -> None:
+        """Have the writer look at what there is to do."""
+        with self._lanes.lock:
+            if self._draining or self._closed is not None:
+                return
+            self._draining = True
+        self._start_drain()
+
+    def commit_alone(
+        self, writer: Writer, change: Callable[[Writer], CommitRecord], committed: Callable[[], None] | None = None
+    ) -> CommitRecord:
         """Commit one change of our own (a table, indexes, a schema) outside the queue, on the writer's thread.
 
         `change` runs inside a transaction and returns the record of what it did; its `ts` is assigned here.
+        `committed` is called on the writer's thread, before any other job.
         """
+        self._settle(writer)
         writer.begin()
         try:
             record = change(writer)
             record.ts = self.next_ts()
             writer.append_log(LogRow(record.ts, record.kind, record.encode()))
-            writer.commit()
+            try:
+                writer.commit()
+            except OutcomeUnknown:
+                self._doubtful = [record]
+                self._loop.call_soon_threadsafe(self._wake)  # whether it happened must not wait for the next mutation
+                raise
+            if committed is not None:
+                committed()
         except BaseException:
             if writer.in_transaction:
                 writer.rollback()
