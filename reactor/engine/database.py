@@ -179,9 +179,14 @@ class Database:
         transaction.observers = self.observers
         return transaction
 
-    async def commit_alone(self, change: Callable[[Writer], CommitRecord]) -> CommitRecord:
-        """Commit a change of our own outside the queue (deploys), and return its record once it is published."""
-        record = await self.store.write(lambda writer: self._committer.commit_alone(writer, change))
+    async def commit_alone(
+        self, change: Callable[[Writer], CommitRecord], committed: Callable[[], None] | None = None
+    ) -> CommitRecord:
+        """Commit a change of our own outside the queue (deploys), and return its record once it is published.
+
+        `committed` is called on the writer's thread when it is durable, before anybody else writes.
+        """
+        record = await self.store.write(lambda writer: self._committer.commit_alone(writer, change, committed))
         await self.wait_processed(record.ts)
         return record
 

@@ -116,10 +116,11 @@ async def deploy(
             )
             return CommitRecord(0, CommitKind.DEPLOY, [], tuple(names))
 
-        # Nobody writes between this commit and the new checks: the pending ones stay until both are in force.
-        record = await database.commit_alone(switch)
-        database.checks = checks
-        return record
+        def committed() -> None:
+            database.checks = checks
+
+        # On the writer's thread: nobody writes between this commit and the new checks.
+        return await database.commit_alone(switch, committed)
     except BaseException:
         await _discard_unfinished(database)
         raise

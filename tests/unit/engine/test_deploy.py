@@ -150,10 +150,10 @@ async def deploy_slowly(engine: Harness, progress: Any, held: asyncio.Future[Non
     """Deploy a stricter schema, with the switch behind the write that `held` tells of."""
     original = engine.database.commit_alone
 
-    async def commit_alone(change: Any) -> Any:
+    async def commit_alone(change: Any, *committed: Any) -> Any:
         if engine.database.pending_schema is not None:
             await held
-        return await original(change)
+        return await original(change, *committed)
 
     engine.database.commit_alone = commit_alone  # type: ignore[method-assign]
     try:
