@@ -314,6 +314,7 @@ async def test_a_run_that_fails_and_one_too_many_are_told(open_window: Open, sit
     await window.ask("a cart 6")
     await expect(window.page.get_by_role("alert")).to_contain_text("You have run out of credits")
     await expect(window.messages).to_have_text([f"a cart {number}" for number in range(1, 6)])
+    await expect(window.page.get_by_label("What shall be built?")).to_have_value("a cart 6")
 
 
 async def test_the_example_worker_answers(open_window: Open, site: Site) -> None:

@@ -128,7 +128,11 @@ function Progress({ run }: { run: Run }) {
     <div role="status" aria-label={`Agent: ${STEPS[reached]?.[1]}`}>
       <ol className="progress">
         {STEPS.map(([status, name], step) => (
-          <li key={status} className={step <= reached ? "reached" : ""} aria-current={step === reached ? "step" : undefined}>
+          <li
+            key={status}
+            className={step <= reached ? "reached" : ""}
+            aria-current={step === reached ? "step" : undefined}
+          >
             {name}
           </li>
         ))}
@@ -142,17 +146,18 @@ function Composer({ projectId }: { projectId: ProjectId }) {
   const attempt = useAttempt();
   const ask = useMutation(api.agentRuns.ask).withOptimisticUpdate(showAtOnce);
 
-  function submit() {
+  async function submit() {
     const value = text.trim();
     if (!value) return;
     setText("");
-    void attempt(() => ask({ projectId, value }));
+    const sent = await attempt(() => ask({ projectId, value }));
+    if (!sent) setText((typedSince) => typedSince || value);
   }
 
   function onKeyDown(event: KeyboardEvent) {
     if (event.key !== "Enter" || event.shiftKey || event.nativeEvent.isComposing) return;
     event.preventDefault();
-    submit();
+    void submit();
   }
 
   return (
@@ -160,7 +165,7 @@ function Composer({ projectId }: { projectId: ProjectId }) {
       className="composer"
       onSubmit={(event) => {
         event.preventDefault();
-        submit();
+        void submit();
       }}
     >
       <textarea
