@@ -327,6 +327,11 @@ class Session:
         """Arguments of mutations that have not ended."""
         return self._pending_bytes
 
+    @property
+    def pending_removals(self) -> int:
+        """Queries that the client gave up since the last update began."""
+        return len(self._removes)
+
     # --------------------------------------------------------------------------------------------------------- updates
 
     @property

@@ -257,6 +257,7 @@ class Worker:
             self._outbox_bytes > self._limits.unsent_response_bytes
             or len(self._outbox) > self._limits.unsent_responses
             or self._session.pending_bytes > PENDING_ARGUMENTS_MAX_BYTES
+            or self._session.pending_removals > self._limits.queries_per_connection
         )
 
     async def _wait_for_room(self) -> None:
