@@ -6,7 +6,18 @@ import subprocess
 import sys
 from pathlib import Path
 
-ALL = ("startup", "values", "transfers", "fan_out", "invalidate", "subscriptions", "connections", "files", "jobs")
+ALL = (
+    "startup",
+    "values",
+    "transfers",
+    "fan_out",
+    "invalidate",
+    "subscriptions",
+    "connections",
+    "files",
+    "jobs",
+    "app_mix",
+)
 
 
 def main() -> None:
