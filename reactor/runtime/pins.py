@@ -31,7 +31,11 @@ class Pins:
         async with self._opening:
             if self._database.processed_ts not in self._held and len(self._held) < MOST:
                 (snapshot,) = await self._database.open_snapshots(1)
-                await self._database.wait_processed(snapshot.ts)
+                try:
+                    await self._database.wait_processed(snapshot.ts)
+                except BaseException:
+                    await snapshot.close()
+                    raise
                 if snapshot.ts in self._held:
                     await snapshot.close()
                 else:
