@@ -9,7 +9,8 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-from typing import Final
+from collections.abc import Coroutine
+from typing import Any, Final
 
 from reactor.engine.commit_record import CommitRecord
 from reactor.engine.database import Database
@@ -320,8 +321,8 @@ class Scheduler:
         time = self._clock.now_ns() / 1e6 + pause
         self._due.add(DueJob(encode_value(time), job_id, time))
 
-    def _do(self, work: object) -> None:
-        task: asyncio.Task[None] = asyncio.ensure_future(work)  # type: ignore[arg-type]
+    def _do(self, work: Coroutine[Any, Any, None]) -> None:
+        task = asyncio.create_task(work, name="reactor scheduler")
         self._tasks.add(task)
         task.add_done_callback(self._done)
 
