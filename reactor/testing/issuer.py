@@ -7,6 +7,7 @@ made afresh and forgotten.
 from __future__ import annotations
 
 import json
+import secrets
 import threading
 from collections.abc import Mapping
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -50,6 +51,7 @@ class TestIssuer:
         self.requests: list[str] = []
         """The paths that were asked for so far."""
         self._port = port
+        self._series = secrets.token_hex(4)  # with it, a server that kept the keys of an issuer before notices
         self._generation = 1
         self._keys: dict[str, _Key] = {}
         self._server: ThreadingHTTPServer | None = None
@@ -168,7 +170,7 @@ class TestIssuer:
         self._keys.clear()
 
     def _key(self, algorithm: str) -> tuple[str, _Key]:
-        kid = f"{algorithm.lower()}-{self._generation}"
+        kid = f"{algorithm.lower()}-{self._series}-{self._generation}"
         if kid not in self._keys:
             self._keys[kid] = _make(algorithm)
         return kid, self._keys[kid]

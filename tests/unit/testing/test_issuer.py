@@ -101,3 +101,9 @@ def _run(project: Path) -> str:
 def test_without_pytest_asyncio_the_fixture_says_what_is_missing(tmp_path: Path) -> None:
     printed = run_pytest(tmp_path, "def test_it(issuer): ...\n", without_asyncio=True)
     assert "pip install pytest-asyncio" in printed
+
+
+def test_one_started_anew_does_not_call_its_keys_what_the_last_one_did() -> None:
+    """Else a server that keeps the old keys would refuse the new tokens until it fetches keys again."""
+    with TestIssuer() as one, TestIssuer() as another:
+        assert {key["kid"] for key in one.jwks["keys"]}.isdisjoint(key["kid"] for key in another.jwks["keys"])
