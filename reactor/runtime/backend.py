@@ -146,6 +146,7 @@ class LiveBackend:
             return self.failure(_out_of_retention(ts, "has not been reached yet"))
 
         def read(tx: Transaction) -> tuple[int, QueryRun]:
+            tx.depend_on("code")  # the code of that time may be gone, too
             return tx.ts, self._run_query(call, tx)
 
         with self._database.holding(ts):
