@@ -8,6 +8,7 @@ from typing import Any, Final, TypeVar, overload
 from typing_extensions import TypeForm
 
 from reactor.errors import DatabaseError, DocumentNotFound, InvalidDocument, InvalidValue
+from reactor.model.system_tables import PUBLIC
 from reactor.runtime.call import Call, Operation
 from reactor.runtime.query_builder import TableQuery
 from reactor.runtime.query_plan import Plan
@@ -118,6 +119,8 @@ class SystemReader(DatabaseReader):
         table = self._call.tx.table_of_id(_text(id, "get"))
         if table is not None and not table.is_system:
             raise DatabaseError("User tables cannot be accessed with db.system.", code="SystemTableError")
+        if table is not None and table.name not in PUBLIC:
+            return None  # one of our own, which nobody is told about
         return super()._get(first, second)
 
     def query(self, table: Any, /) -> TableQuery[Any]:
@@ -125,6 +128,11 @@ class SystemReader(DatabaseReader):
         binding = bind_table(call.root.app, table)
         if not binding.name.startswith("_"):
             raise DatabaseError("User tables cannot be accessed with db.system.query().", code="SystemTableError")
+        if binding.name not in PUBLIC:
+            raise DatabaseError(
+                f"There is no system table {binding.name!r} to read: there are {', '.join(PUBLIC)}.",
+                code="SystemTableError",
+            )
         return TableQuery(Plan(call, binding, call.tx.table(binding.name)))
 
     def _refuse_system(self, method: str) -> None:

@@ -9,6 +9,8 @@ from pathlib import Path
 
 import pytest
 
+from reactor.engine.ranges import make_range
+from reactor.engine.transaction import Transaction
 from reactor.runtime.loader import AppLoader
 from reactor.testing import Backend
 from reactor.testing import backend as open_backend
@@ -32,3 +34,14 @@ def project(tmp_path: Path) -> Project:
             loader.close()
 
     return open_project
+
+
+async def rows(backend: Backend, table: str) -> int:
+    """How many documents one of our own tables holds."""
+
+    def count(tx: Transaction) -> int:
+        info = tx.table(table)
+        assert info is not None
+        return tx.count(make_range(info.indexes["by_creation_time"]))
+
+    return await backend.reactor.database.read(count)

@@ -8,7 +8,7 @@ import pytest
 
 from reactor.errors import SchemaError
 from reactor.kit import Presence
-from tests.unit.kit.conftest import Project
+from tests.unit.kit.conftest import Project, rows
 
 APP = """
     from datetime import timedelta
@@ -49,12 +49,8 @@ APP = """
             await documents.count(ctx, room), present and present.user, await documents.rooms(ctx, user),
             len(await documents.list(ctx, room, limit=1)),
         ]
-
-    @query
-    async def leftovers(ctx: QueryCtx) -> list[int]:
-        tables = ["_presence", "_presence_sessions", "_presence_sweeps"]
-        return [await ctx.db.system.query(t).count() for t in tables]
 """
+TABLES = ("_presence", "_presence_sessions", "_presence_sweeps")
 SECOND = timedelta(seconds=1)
 
 
@@ -85,7 +81,7 @@ async def test_who_stops_saying_so_is_gone(project: Project) -> None:
         await updates.assert_quiet()
         await backend.advance(1 * SECOND)
         assert await updates.next() == []
-        assert await backend.query("f:leftovers") == [0, 0, 0]
+        assert [await rows(backend, table) for table in TABLES] == [0, 0, 0]
 
 
 async def test_who_comes_back_after_everybody_had_gone_expires_too(project: Project) -> None:
@@ -114,7 +110,7 @@ async def test_more_than_one_sweep_expire_in_turn(project: Project) -> None:
             await backend.mutation("f:beat", room=f"r{number % 7}", user=str(number))
         await backend.advance(10 * SECOND)
         await backend.advance(10 * SECOND)
-        assert await backend.query("f:leftovers") == [0, 0, 0]
+        assert [await rows(backend, table) for table in TABLES] == [0, 0, 0]
 
 
 async def test_leaving_takes_effect_at_once(project: Project) -> None:

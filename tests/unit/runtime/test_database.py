@@ -327,3 +327,10 @@ async def test_metrics_count_what_was_used_and_what_is_left(app: Harness) -> Non
         "return [m.documents_read.used, m.documents_read.remaining, m.database_queries.used, m.bytes_read.used > 0]",
     )
     assert used == [1, 31_999, 1, True]
+
+
+async def test_our_own_tables_are_not_for_reading(app: Harness) -> None:
+    """server-semantics 1.5: `_storage` and `_scheduled_functions` are the system tables that functions can read."""
+    with pytest.raises(DatabaseError, match=r"There is no system table '_environment_variables' to read"):
+        await look(app, 'return await ctx.db.system.query("_environment_variables").collect()')
+    assert await look(app, 'return await ctx.db.system.query("_storage").collect()') == []
