@@ -75,7 +75,7 @@ def test_6_5_a_kill_in_the_middle_of_a_run(
         server.terminate()
         (app / "functions" / "crons.py").write_text(CRONS.format(function))
         count = 1
-        if point.startswith("store.") or point.startswith("committer."):
+        if point.startswith(("store.", "committer.")):
             count = 2
         server.start(env={"REACTOR_FAULTS": f"{point}=kill:{count}"}, ready=False)
         assert server.wait_exit() == -signal.SIGKILL, server.log()
