@@ -11,7 +11,7 @@ import pytest
 from tests.support.driver import node_driver
 from tests.support.proxy import BreakingProxy, breaking_proxy
 from tests.support.server import ReactorProcess
-from tests.support.writers import Writer, all_acknowledged, check_ledger
+from tests.support.writers import Writer, all_acknowledged, check_ledger, ledger_state
 
 pytestmark = [pytest.mark.process, pytest.mark.timeout(150)]
 
@@ -55,11 +55,11 @@ async def test_a_bad_network_under_load(server: ReactorProcess) -> None:
             assert not done.done(), done.exception()
             await _torment(proxy, dice)
         known = all_acknowledged(writers)
-        check_ledger(await asyncio.to_thread(server.query, "ledger:state", {"ledger": LEDGER}), writers, known)
+        check_ledger(await asyncio.to_thread(ledger_state, server, LEDGER), writers, known)
         for writer in writers:
             writer.finish()
         await done
-    check_ledger(state := server.query("ledger:state", {"ledger": LEDGER}), writers)
+    check_ledger(state := ledger_state(server, LEDGER), writers)
     assert state["count"] == sum(writer.sent for writer in writers)
     assert sum(writer.resent for writer in writers) > 0
 
@@ -84,5 +84,5 @@ async def test_a_bad_network_for_the_npm_client(server: ReactorProcess) -> None:
         assert results == list(range(1, 161))
         await npm.until_update("n", lambda value: value == 160)
         assert npm.updates("n") == sorted(npm.updates("n"))
-        assert server.query("ledger:state", {"ledger": LEDGER})["entries"] == [f"npm/{n}" for n in range(160)]
+        assert ledger_state(server, LEDGER)["entries"] == [f"npm/{n}" for n in range(160)]
         npm.assert_calm()

@@ -10,7 +10,7 @@ import pytest
 
 from tests.support.server import CONFORMANCE_APP, running_server
 from tests.support.sync_client import SyncClient
-from tests.support.writers import Writer, check_ledger
+from tests.support.writers import Writer, check_ledger, ledger_state
 
 pytestmark = [pytest.mark.process, pytest.mark.timeout(120)]
 
@@ -55,7 +55,7 @@ async def test_no_transition_mixes_two_generations_of_the_code(tmp_path: Path) -
         for transition in reader.transitions:
             now.update({change["queryId"]: change["value"] for change in transition["modifications"]})
             assert now[left.id] == now[right.id], transition
-        state = server.query("ledger:state", {"ledger": "load"})
+        state = ledger_state(server, "load")
         check_ledger(state, writers)
         assert left.value == [5, state["count"]]
         await reader.close()

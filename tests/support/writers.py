@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import json
 from typing import Any
 
 import websockets
 
+from tests.support.server import ReactorProcess
 from tests.support.sync_client import SyncClient
 
 WINDOW = 6  # mutations in flight per client
@@ -90,6 +92,12 @@ class Writer:
 
 def all_acknowledged(writers: list[Writer]) -> dict[str, dict[str, Any]]:
     return {entry: answer for writer in writers for entry, answer in writer.acknowledged.items()}
+
+
+def ledger_state(server: ReactorProcess, ledger: str) -> dict[str, Any]:
+    """What the server holds: `entries` in order, `twins` of [entry, count], and `count`."""
+    state = server.query("ledger:state", {"ledger": ledger})
+    return {**state, "entries": json.loads(state["entries"]), "twins": json.loads(state["twins"])}
 
 
 def check_ledger(
