@@ -159,8 +159,13 @@ class RemoteKeys:
     async def find(self, kid: str | None, algorithm: str) -> PyJWK | None:
         keys = await self._current()
         key = keys.find(kid, algorithm)
-        if key is not None or not (self._fetching is not None or self._may_ask_for_unknown()):
+        if key is not None:
             return key
+        if self._fetching is None and not self._is_pausing() and not self._may_ask_for_unknown():
+            if self._failure is not None:
+                # The last fetch failed, so nobody knows whether the key is unknown or new: no reason to sign anybody out.
+                raise KeysUnavailable(str(self._failure), is_temporary=self._failure.is_temporary)
+            return None
         return (await self._fetch()).find(kid, algorithm)
 
     def cancel(self) -> asyncio.Task[KeySet] | None:

@@ -247,6 +247,21 @@ async def test_a_provider_that_is_down_is_asked_now_and_then(source: Source) -> 
     assert await source.find()
 
 
+async def test_while_fetches_fail_an_unknown_key_is_unavailable_and_not_refused_however_often_it_is_asked_for(
+    source: Source, jwk: Any
+) -> None:
+    await source.find()
+    source.failure = KeysUnavailable("down", is_temporary=True)
+    for _ in range(3 * UNKNOWN_BURST):
+        with pytest.raises(KeysUnavailable, match="down"):
+            await source.find("new")
+        source.now += RETRY_S
+    source.failure = None
+    source.keys = key_set({**jwk("EdDSA"), "kid": "new"})
+    source.now += UNKNOWN_EVERY_S
+    assert await source.find("new")
+
+
 async def test_closing_ends_a_fetch_that_hangs(source: Source) -> None:
     source.gate.clear()
     waiting = asyncio.create_task(source.find())
