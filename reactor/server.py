@@ -18,6 +18,8 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
+from reactor.admin import system as _system  # noqa: F401  # makes its functions part of every app
+from reactor.admin.environment import EnvironmentApi
 from reactor.auth.admin_key import AdminKeys
 from reactor.auth.headers import Gatekeeper
 from reactor.auth.identities import Identities
@@ -27,8 +29,8 @@ from reactor.config import Settings, load_settings
 from reactor.engine.database import Database
 from reactor.engine.deploy import Progress
 from reactor.errors import ReactorError
+from reactor.http.access import require_admin
 from reactor.http.api import FunctionApi
-from reactor.http.deployment import DeploymentApi
 from reactor.http.request import HttpError, Receive, Request, Scope, Send
 from reactor.http.router import Router
 from reactor.http.site import Site
@@ -38,7 +40,6 @@ from reactor.kit.aggregate import use_aggregates
 from reactor.kit.work import check_pools_soon
 from reactor.model.environment import EnvironmentVariables
 from reactor.model.system_tables import ensure_system_tables
-from reactor.runtime import system_queries as _system_queries  # noqa: F401  # makes them part of every app
 from reactor.runtime.app import App
 from reactor.runtime.backend import LiveBackend
 from reactor.runtime.cron_declarations import declared_crons
@@ -393,7 +394,7 @@ class Reactor:
 
     def _routes(self) -> dict[tuple[str, str], Callable[[Request], Awaitable[None]]]:
         routes: dict[tuple[str, str], Callable[[Request], Awaitable[None]]] = {("GET", "/"): self._status}
-        routes.update(DeploymentApi(self.environment, self._functions_api.caller).routes())
+        routes.update(EnvironmentApi(self.environment, self._functions_api.caller).routes())
         if isinstance(self.clock, ManualClock):
             routes["POST", "/api/testing/advance_clock"] = self._advance_clock
         return routes
@@ -419,11 +420,7 @@ class Reactor:
 
     async def _advance_clock(self, request: Request) -> None:
         """POST /api/testing/advance_clock {"advance_ms": n}, for the operator: move the manual clock."""
-        caller = await self._functions_api.caller(request)
-        if not caller.is_admin:
-            raise HttpError(
-                403, "BadDeployKey", "This endpoint needs an admin key: `Authorization: Convex <admin key>`."
-            )
+        await require_admin(request, self._functions_api.caller)
         try:
             asked = msgspec.json.decode(await request.body(1000), type=_Advance)
         except msgspec.MsgspecError as error:

@@ -17,6 +17,7 @@ import msgspec
 from reactor.auth.authenticator import AuthenticationError
 from reactor.auth.headers import Gatekeeper
 from reactor.auth.identity import ANONYMOUS, Caller
+from reactor.http.access import require_admin
 from reactor.http.request import HttpError, Request, single_slashes
 from reactor.limits import DEFAULT_LIMITS, IDENTIFIER_MAX_CHARS, Limits
 from reactor.runtime.waist import Backend, Failure, Outcome
@@ -174,11 +175,7 @@ class FunctionApi:
 
     async def function(self, request: Request) -> None:
         """POST /api/function: a function of any kind, for the operator."""
-        caller = await self.caller(request)
-        if not caller.is_admin:
-            raise HttpError(
-                403, "BadDeployKey", "This endpoint needs an admin key: `Authorization: Convex <admin key>`."
-            )
+        caller = await require_admin(request, self.caller)
         call = await self._read(request, _admin_call)
         args, reprint = _arguments(call.args), _format(call.format)
         path = f"{call.component_path}/{call.path}" if call.component_path else call.path

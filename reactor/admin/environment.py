@@ -1,7 +1,4 @@
-"""The deployment API: what operators and Convex's own tools ask of a deployment, with an admin key.
-
-So far: environment variables (`npx convex env set|remove`, `reactor env`).
-"""
+"""Environment variables over HTTP: `npx convex env set|remove`, `reactor env`."""
 
 from __future__ import annotations
 
@@ -10,12 +7,12 @@ from typing import Any
 
 import msgspec
 
-from reactor.auth.identity import Caller
 from reactor.errors import Unavailable
+from reactor.http.access import WhoAsks, require_admin
 from reactor.http.request import HttpError, Request
 from reactor.model.environment import EnvironmentVariables, InvalidVariable
 
-__all__ = ["DeploymentApi"]
+__all__ = ["EnvironmentApi"]
 
 UPDATE_MAX_BYTES = 8 * 1024 * 1024
 """512 variables of 8 KiB, with room for escapes."""
@@ -35,12 +32,11 @@ class _Update(msgspec.Struct, frozen=True):
 _update = msgspec.json.Decoder(_Update)
 
 
-class DeploymentApi:
+class EnvironmentApi:
     """Handlers for operators; everybody else is refused with 403."""
 
-    def __init__(self, environment: EnvironmentVariables, caller: Callable[[Request], Awaitable[Caller]]) -> None:
-        """`caller` tells who asks. Raises HttpError for credentials that prove nothing."""
-        self._environment, self._caller = environment, caller
+    def __init__(self, environment: EnvironmentVariables, who_asks: WhoAsks) -> None:
+        self._environment, self._who_asks = environment, who_asks
 
     def routes(self) -> dict[tuple[str, str], Handler]:
         """Handlers by method and path."""
@@ -55,7 +51,7 @@ class DeploymentApi:
 
     async def update_environment(self, request: Request) -> None:
         """POST /api/update_environment_variables {"changes": [{"name", "value": text or null}]}: all or none."""
-        await self._check_admin(request)
+        await require_admin(request, self._who_asks)
         body = await request.body(UPDATE_MAX_BYTES)
         try:
             update = _update.decode(body)
@@ -73,13 +69,6 @@ class DeploymentApi:
 
     async def list_environment(self, request: Request) -> None:
         """GET /api/list_environment_variables: names and values."""
-        await self._check_admin(request)
+        await require_admin(request, self._who_asks)
         listed: dict[str, Any] = {"environmentVariables": dict(self._environment)}
         await request.answer(msgspec.json.encode(listed))
-
-    async def _check_admin(self, request: Request) -> None:
-        caller = await self._caller(request)
-        if not caller.is_admin:
-            raise HttpError(
-                403, "BadDeployKey", "This endpoint needs an admin key: `Authorization: Convex <admin key>`."
-            )
