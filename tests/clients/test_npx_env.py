@@ -2,45 +2,25 @@
 
 from __future__ import annotations
 
-import os
 import subprocess
 from pathlib import Path
 
 import httpx
 import pytest
 
-from tests.support.driver import CLIENTS, require_node
-from tests.support.server import ADMIN_KEY, ReactorProcess
+from tests.support.official_cli import make_project, npx_convex
+from tests.support.server import ReactorProcess
 
 pytestmark = [pytest.mark.node, pytest.mark.process]
-
-CLI = CLIENTS / "node_modules" / "convex" / "bin" / "main.js"
 
 
 @pytest.fixture
 def project(tmp_path: Path) -> Path:
-    (tmp_path / "package.json").write_text('{"name": "project", "dependencies": {"convex": "*"}}')
-    return tmp_path
+    return make_project(tmp_path)
 
 
 def npx(project: Path, server: ReactorProcess, *arguments: str) -> subprocess.CompletedProcess[str]:
-    require_node()
-    environ = {name: value for name, value in os.environ.items() if not name.startswith("CONVEX_")}
-    return subprocess.run(
-        ["node", str(CLI), "env", *arguments],
-        cwd=project,
-        env={
-            **environ,
-            "CI": "1",
-            "CONVEX_SELF_HOSTED_URL": server.url,
-            "CONVEX_SELF_HOSTED_ADMIN_KEY": ADMIN_KEY,
-        },
-        stdin=subprocess.DEVNULL,
-        capture_output=True,
-        text=True,
-        timeout=60,
-        check=False,
-    )
+    return npx_convex(project, server, "env", *arguments)
 
 
 def test_variables_are_set_listed_read_and_removed(project: Path, server: ReactorProcess) -> None:
