@@ -6,15 +6,16 @@ whole fields. The stored form joins them and cuts long keys; it is what other re
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from enum import IntEnum
-from typing import Literal
+from typing import Final, Literal
 
 import msgspec
 
 from reactor.limits import LOG_KEY_MAX_BYTES
 
 __all__ = [
+    "ANY_TABLE",
     "CommitKind",
     "CommitRecord",
     "DocumentWrite",
@@ -23,9 +24,19 @@ __all__ = [
     "StoredRecord",
     "StoredWrite",
     "decode_record",
+    "tables_changed",
 ]
 
 KeyParts = tuple[bytes, ...]
+
+ANY_TABLE: Final = "tables"
+"""The name that changes whenever any table comes to be or goes."""
+
+
+def tables_changed(names: Iterable[str]) -> tuple[str, ...]:
+    """The `CommitRecord.names` of a commit in which the tables of these names came to be or went."""
+    changed = tuple(f"table:{name}" for name in names)
+    return (*changed, ANY_TABLE) if changed else ()
 
 
 class CommitKind(IntEnum):
@@ -67,7 +78,7 @@ class CommitRecord(msgspec.Struct, gc=False):
     kind: CommitKind
     writes: Sequence[DocumentWrite]
     names: tuple[str, ...] = ()
-    """Other things that changed: `table:<name>` when a table came to be, `env:<name>`, `code`."""
+    """Other things that changed: `table:<name>` when a table came to be (see `tables_changed`), `code`."""
     size: int = 0
     """Roughly how many bytes it takes in memory; known once it was encoded."""
 

@@ -17,7 +17,7 @@ from collections.abc import Callable
 from typing import Final, Protocol, cast
 
 from reactor.clock import Clock
-from reactor.engine.commit_record import CommitKind, CommitRecord
+from reactor.engine.commit_record import CommitKind, CommitRecord, tables_changed
 from reactor.engine.write_transaction import MissingTable, WriteTransaction
 from reactor.errors import StoreError, Unavailable
 from reactor.faults import hit
@@ -447,7 +447,7 @@ class Committer:
 
         def change(writer: Writer) -> CommitRecord:
             writer.create_tables([name])
-            return CommitRecord(0, CommitKind.DEPLOY, [], (f"table:{name}",))
+            return CommitRecord(0, CommitKind.DEPLOY, [], tables_changed([name]))
 
         self.commit_alone(writer, change)
 

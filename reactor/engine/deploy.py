@@ -17,7 +17,7 @@ from typing import Any, Final
 
 import msgspec
 
-from reactor.engine.commit_record import CommitKind, CommitRecord
+from reactor.engine.commit_record import CommitKind, CommitRecord, tables_changed
 from reactor.engine.database import Database, PendingSchema
 from reactor.engine.index_keys import key_parts
 from reactor.engine.write_transaction import DocumentCheck
@@ -133,7 +133,7 @@ def _prepare(writer: Writer, missing: Sequence[str], add: Sequence[IndexChange])
         writer.create_tables(missing)
     if add:
         writer.change_indexes(add=add, drop=())
-    return CommitRecord(0, CommitKind.DEPLOY, [], tuple(f"table:{name}" for name in missing))
+    return CommitRecord(0, CommitKind.DEPLOY, [], tables_changed(missing))
 
 
 def _user_indexes(catalogue: Catalogue) -> list[IndexInfo]:

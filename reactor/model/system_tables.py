@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from reactor.engine.commit_record import CommitKind, CommitRecord
+from reactor.engine.commit_record import CommitKind, CommitRecord, tables_changed
 from reactor.engine.database import Database
 from reactor.store.catalogue import Catalogue
 from reactor.store.protocol import IndexChange, Writer
@@ -61,7 +61,7 @@ async def ensure_system_tables(database: Database) -> None:
             added = {(w.table, w.name) for w in wanted}
             made = [i for t in catalogue.tables.values() for i in t.indexes.values() if (i.table, i.name) in added]
             writer.change_indexes(add=(), drop=(), enable=made)
-        return CommitRecord(0, CommitKind.DEPLOY, [], tuple(f"table:{name}" for name in missing))
+        return CommitRecord(0, CommitKind.DEPLOY, [], tables_changed(missing))
 
     await database.commit_alone(change)
 

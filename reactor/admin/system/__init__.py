@@ -1,5 +1,5 @@
 """The `_system/…` functions. Importing this package makes them part of every app."""
 
-from reactor.admin.system import environment
+from reactor.admin.system import deployment, environment, functions, tables
 
-__all__ = ["environment"]
+__all__ = ["deployment", "environment", "functions", "tables"]

@@ -8,14 +8,14 @@ from typing import Any, TypeVar
 from reactor.runtime.builtin import SYSTEM_PREFIX, builtin
 from reactor.runtime.registry import internal_mutation, internal_query
 from reactor.schema import v
-from reactor.schema.validators import Validator
+from reactor.schema.validators import OptionalField, Validator
 
 __all__ = ["system_mutation", "system_query"]
 
 F = TypeVar("F", bound=Callable[..., Coroutine[Any, Any, Any]])
 
 
-def system_query(path: str, args: Mapping[str, Validator] | None = None) -> Callable[[F], F]:
+def system_query(path: str, args: Mapping[str, Validator | OptionalField] | None = None) -> Callable[[F], F]:
     """Declare a query at `_system/{path}`, like `cli/tables:default`. Arguments arrive as keywords in snake_case."""
 
     def declare(handler: F) -> F:
@@ -25,7 +25,7 @@ def system_query(path: str, args: Mapping[str, Validator] | None = None) -> Call
     return declare
 
 
-def system_mutation(path: str, args: Mapping[str, Validator] | None = None) -> Callable[[F], F]:
+def system_mutation(path: str, args: Mapping[str, Validator | OptionalField] | None = None) -> Callable[[F], F]:
     """Declare a mutation at `_system/{path}`; see `system_query`."""
 
     def declare(handler: F) -> F:

@@ -173,7 +173,7 @@ async def test_a_table_is_made_by_a_commit_of_its_own_and_the_mutation_runs_agai
     await job.done
 
     assert job.runs == 2
-    assert names == [("DEPLOY", ("table:rows",)), ("MUTATION", ())]
+    assert names == [("DEPLOY", ("table:rows", "tables")), ("MUTATION", ())]
 
 
 async def test_a_commit_is_published_whole_records_then_outcomes_then_time(engine: Harness) -> None:
