@@ -19,12 +19,12 @@ import msgspec
 
 from reactor.engine.commit_record import CommitKind, CommitRecord, tables_changed
 from reactor.engine.database import Database, PendingSchema
-from reactor.engine.index_keys import key_parts
+from reactor.engine.index_kinds import fill
 from reactor.engine.write_transaction import DocumentCheck
 from reactor.errors import InvalidDocument, SchemaError
 from reactor.faults import hit
-from reactor.store.catalogue import BY_CREATION_TIME, BY_ID, Catalogue, IndexInfo
-from reactor.store.protocol import IndexChange, Reader, Writer
+from reactor.store.catalogue import BY_CREATION_TIME, BY_ID, Catalogue, IndexInfo, IndexKind
+from reactor.store.protocol import Backfill, IndexChange, Reader, Writer
 from reactor.values.wire import decode
 
 __all__ = ["BEFORE_SWITCH", "MID_BACKFILL", "WantedIndex", "WantedTable", "deploy"]
@@ -46,9 +46,17 @@ _NEW: Final = "~new"
 
 @dataclass(frozen=True, slots=True)
 class WantedIndex:
+    """What the schema says of an index. `fields` and `dimensions` as in `IndexInfo`."""
+
     name: str
     fields: tuple[str, ...]
     staged: bool = False
+    kind: IndexKind = "database"
+    dimensions: int | None = None
+
+    def is_held_by(self, index: IndexInfo) -> bool:
+        """Whether `index` holds what this one asks for, whatever its name and state."""
+        return (self.kind, self.fields, self.dimensions) == (index.kind, index.fields, index.dimensions)
 
 
 @dataclass(frozen=True, slots=True)
@@ -141,7 +149,7 @@ def _user_indexes(catalogue: Catalogue) -> list[IndexInfo]:
         index
         for table in catalogue.tables.values()
         if not table.is_system
-        for index in table.indexes.values()
+        for index in table.all_indexes
         if index.name not in (BY_ID, BY_CREATION_TIME)
     ]
 
@@ -156,11 +164,11 @@ def _index_changes(
     for table in wanted.values():
         for index in table.indexes:
             there = existing.get((table.name, index.name))
-            if there is not None and there.fields == index.fields:
+            if there is not None and index.is_held_by(there):
                 kept.add((table.name, index.name))
                 continue
             name = index.name if there is None else index.name + _NEW
-            add.append(IndexChange(table.name, name, index.fields))
+            add.append(IndexChange(table.name, name, index.fields, kind=index.kind, dimensions=index.dimensions))
     return add, [i for key, i in existing.items() if key not in kept]
 
 
@@ -182,7 +190,7 @@ def _unstaged(catalogue: Catalogue, wanted: Mapping[str, WantedTable]) -> list[I
         for index in _user_indexes(catalogue)
         if index.state == "staged" and index.table in wanted
         for w in wanted[index.table].indexes
-        if w.name == index.name and w.fields == index.fields and not w.staged
+        if w.name == index.name and w.is_held_by(index) and not w.staged
     ]
 
 
@@ -206,7 +214,7 @@ async def _backfill(database: Database, index: IndexInfo, report: Progress) -> N
     count = 0
     start = b""
 
-    def step(writer: Writer, start: bytes) -> tuple[bytes | None, int]:
+    def step(writer: Writer, start: bytes, entered: int) -> tuple[bytes | None, int]:
         until = time.monotonic() + STEP_S
         done = 0
         writer.begin()
@@ -214,15 +222,18 @@ async def _backfill(database: Database, index: IndexInfo, report: Progress) -> N
             rows = writer.scan(by_id, start, None, reverse=False, limit=STEP_ROWS)
             for key, body in rows:
                 document: Any = decode(body)
-                writer.add_key(index, b"".join(key_parts(index, document)), document["_id"])
+                fill(writer, index, document)
                 start = key + b"\x00"
             done += len(rows)
             if not rows or time.monotonic() > until:
+                writer.put_backfill(index, Backfill(start, entered + done) if rows else None)
                 writer.commit()
                 return (start if rows else None), done
 
     while True:
-        following, done = await database.store.write(lambda writer, start=start: step(writer, start))
+        following, done = await database.store.write(
+            lambda writer, start=start, count=count: step(writer, start, count)
+        )
         count += done
         report(label, count)
         hit(MID_BACKFILL)

@@ -14,6 +14,7 @@ import msgspec
 
 from reactor.engine.commit_record import CommitKind, CommitRecord, DocumentWrite, KeyChange
 from reactor.engine.index_keys import key_parts, key_tail, key_with_tail
+from reactor.engine.index_kinds import maintain
 from reactor.engine.ranges import IndexRange
 from reactor.engine.transaction import Transaction
 from reactor.errors import DatabaseError, DocumentNotFound, InvalidDocument, LimitExceeded
@@ -219,6 +220,8 @@ class WriteTransaction(Transaction):
         tail = key_tail(document)
         for index in table.kept:
             self.writer.add_key(index, b"".join(key_with_tail(index, document, tail)), document_id)
+        if table.others:
+            maintain(self.writer, table, None, document)
         self._documents[document_id] = table, body
         self._note(table, document_id, None, document)
         return document_id
@@ -240,6 +243,8 @@ class WriteTransaction(Transaction):
         tail = key_tail(document)
         for index in table.kept:
             self.writer.add_key(index, b"".join(key_with_tail(index, document, tail)), document_id)
+        if table.others:
+            maintain(self.writer, table, None, document)
         self._documents[document_id] = table, body
         self._note(table, document_id, None, document)
 
@@ -290,6 +295,8 @@ class WriteTransaction(Transaction):
         tail = key_tail(before)
         for index in table.kept:
             self.writer.remove_key(index, b"".join(key_with_tail(index, before, tail)))
+        if table.others:
+            maintain(self.writer, table, before, None)
         self._documents[document_id] = table, None
         self._note(table, document_id, before, None)
 
@@ -322,6 +329,8 @@ class WriteTransaction(Transaction):
                     if old != new:
                         self.writer.remove_key(index, old)
                         self.writer.add_key(index, new, document_id)
+        if table.others:
+            maintain(self.writer, table, before, after, changed)
         self._documents[document_id] = table, body
         self._note(table, document_id, before, after, changed)
 

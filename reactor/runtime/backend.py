@@ -34,11 +34,12 @@ from reactor.runtime.registry import RegisteredFunction
 from reactor.runtime.subscriber import LiveSubscriber
 from reactor.runtime.waist import Failure, Outcome, Success
 from reactor.schema.changes import is_subset
+from reactor.schema.indexes import AnyIndexDefinition, SearchIndexDefinition, VectorIndexDefinition
 from reactor.schema.spec import exact_json, validator_from_json
 from reactor.schema.table import TableDefinition
 from reactor.store.protocol import SnapshotEnded
 
-__all__ = ["LiveBackend"]
+__all__ = ["LiveBackend", "wanted_index"]
 
 logger = logging.getLogger("reactor.functions")
 
@@ -101,7 +102,7 @@ class LiveBackend:
             if not takes(body, resolve):
                 table.check(body, document, resolve)
 
-        indexes = tuple(WantedIndex(i.name, i.fields, i.staged) for i in table.indexes)
+        indexes = tuple(map(wanted_index, table.all_indexes))
         return WantedTable(table.name, indexes, check if validated else None, exact_json(table.validator))
 
     def _on_commit(self, record: CommitRecord) -> None:
@@ -317,6 +318,15 @@ class LiveBackend:
         """Show the operator what a function printed."""
         for line in execution.log_lines:
             logger.info("%s: %s", fn.path, line)
+
+
+def wanted_index(index: AnyIndexDefinition) -> WantedIndex:
+    """What a deploy makes of an index of the schema."""
+    if isinstance(index, SearchIndexDefinition):
+        return WantedIndex(index.name, index.fields, index.staged, "search")
+    if isinstance(index, VectorIndexDefinition):
+        return WantedIndex(index.name, index.fields, index.staged, "vector", index.dimensions)
+    return WantedIndex(index.name, index.fields, index.staged)
 
 
 def _stamped(outcome: Outcome, ts: int) -> Outcome:

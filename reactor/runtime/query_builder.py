@@ -187,6 +187,15 @@ class TableQuery(IndexedQuery[T]):
 
 
 def _not_ready(binding: TableBinding, table: TableInfo, name: str, index: IndexInfo | None) -> DatabaseError:
+    if name in table.search:
+        return DatabaseError(
+            f"Index {binding.name}.{name} is a search index: read it with `with_search_index`.", code="WrongIndexKind"
+        )
+    if name in table.vector:
+        return DatabaseError(
+            f"Index {binding.name}.{name} is a vector index: read it with `ctx.vector_search`, in an action.",
+            code="WrongIndexKind",
+        )
     if index is None:
         # An index of the schema that the database does not have yet is being deployed.
         return unknown_index(binding, name, [n for n, i in table.indexes.items() if i.state == "ready"])

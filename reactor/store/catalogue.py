@@ -1,4 +1,9 @@
-"""What tables and indexes exist: immutable, replaced as a whole when a transaction that changes it has committed."""
+"""What tables and indexes exist: immutable, replaced as a whole when a transaction that changes it has committed.
+
+An index has a kind. Database indexes hold one ordered key per document and are what ranges read; a search or vector index
+holds what its kind makes of a document. Kinds plug in at three places: here by name, in `store.protocol` with what the
+store keeps for them (and `store/sqlite/kinds` with their tables), and in `engine.index_kinds` with what a document becomes.
+"""
 
 from __future__ import annotations
 
@@ -6,7 +11,17 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Final, Literal
 
-__all__ = ["BY_CREATION_TIME", "BY_ID", "FIRST_USER_TABLE", "SYSTEM_TABLES", "Catalogue", "IndexInfo", "TableInfo"]
+__all__ = [
+    "BY_CREATION_TIME",
+    "BY_ID",
+    "FIRST_USER_TABLE",
+    "SYSTEM_TABLES",
+    "Catalogue",
+    "IndexInfo",
+    "IndexKind",
+    "IndexState",
+    "TableInfo",
+]
 
 BY_ID: Final = "by_id"
 BY_CREATION_TIME: Final = "by_creation_time"
@@ -17,11 +32,16 @@ SYSTEM_TABLES: Final[Mapping[str, int]] = {"_storage": 1, "_scheduled_functions"
 """The tables that are there from the start. Their numbers are part of ids that clients hold: never change one."""
 
 IndexState = Literal["ready", "backfilling", "staged"]
+IndexKind = Literal["database", "search", "vector"]
 
 
 @dataclass(frozen=True, slots=True)
 class IndexInfo:
-    """One database index. `fields` are dotted wire paths; creation time and id, which end every key, are not listed.
+    """One index. `fields` are dotted wire paths, by kind:
+
+    - database: the fields of its keys in order; creation time and id, which end every key, are not listed.
+    - search: (search field, *filter fields).
+    - vector: (vector field, *filter fields); `dimensions` is the length of its vectors.
 
     `by_id` has no table of its own in the store: its keys are `encode_key([id])`. `by_creation_time` is an ordinary
     index without fields.
@@ -33,8 +53,10 @@ class IndexInfo:
     name: str
     fields: tuple[str, ...]
     state: IndexState = "ready"
+    kind: IndexKind = "database"
+    dimensions: int | None = None
     roots: frozenset[str] = field(init=False, compare=False, repr=False)
-    """The top-level fields that its keys are made of."""
+    """The top-level fields that its entries are made of."""
     is_by_id: bool = field(init=False, compare=False, repr=False)
 
     def __post_init__(self) -> None:
@@ -44,23 +66,33 @@ class IndexInfo:
 
 @dataclass(frozen=True, slots=True)
 class TableInfo:
-    """One table. `indexes` includes `by_id` and `by_creation_time`; `kept` are those that writes must maintain.
+    """One table. `indexes` are its database indexes, `by_id` and `by_creation_time` included; `search` and `vector` the others.
 
-    `kept` has every index but `by_id`, whatever its state: one that is still being filled is maintained too.
+    Writes maintain all of them, whatever their state (one that is still being filled is maintained too): the keys of
+    `kept`, which has every database index but `by_id`, and the entries of `others`, the search and vector indexes.
     """
 
     number: int
     name: str
     indexes: Mapping[str, IndexInfo]
     kept: tuple[IndexInfo, ...] = field(default=())
+    search: Mapping[str, IndexInfo] = field(default_factory=dict)
+    vector: Mapping[str, IndexInfo] = field(default_factory=dict)
+    others: tuple[IndexInfo, ...] = field(init=False, compare=False, repr=False)
     roots: frozenset[str] = field(init=False, compare=False, repr=False)
-    """The top-level fields that any index of it has: a change of no other field leaves all keys as they are."""
+    """The top-level fields that any database index of it has: a change of no other field leaves all keys as they are."""
     is_system: bool = field(init=False, compare=False, repr=False)
 
     def __post_init__(self) -> None:
         roots = [index.roots for index in (*self.indexes.values(), *self.kept)]
         object.__setattr__(self, "roots", frozenset().union(*roots))
         object.__setattr__(self, "is_system", self.number < FIRST_USER_TABLE)
+        object.__setattr__(self, "others", (*self.search.values(), *self.vector.values()))
+
+    @property
+    def all_indexes(self) -> tuple[IndexInfo, ...]:
+        """Indexes of every kind; a name belongs to one of them."""
+        return (*self.indexes.values(), *self.others)
 
 
 @dataclass(frozen=True, slots=True)

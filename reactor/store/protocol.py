@@ -2,6 +2,10 @@
 
 `Reader` and `Writer` are used on the store's own threads only, inside a job; they are synchronous on purpose, because a
 hop between threads costs more than a statement. The async methods of `Store` are called on the event loop.
+
+What an index holds depends on its kind (`IndexInfo.kind`): keys (`add_key`, `scan`) for database indexes; another kind
+brings its own methods of `Writer` to enter and take out a document, and of `Reader` to find some. Entering what is there
+already and taking out what is not must do no harm: writers and the backfill of a new index meet.
 """
 
 from __future__ import annotations
@@ -11,9 +15,10 @@ from dataclasses import dataclass
 from typing import Protocol, TypeVar
 
 from reactor.errors import StoreError, Unavailable
-from reactor.store.catalogue import Catalogue, IndexInfo, TableInfo
+from reactor.store.catalogue import Catalogue, IndexInfo, IndexKind, TableInfo
 
 __all__ = [
+    "Backfill",
     "IndexChange",
     "LogRow",
     "OutcomeUnknown",
@@ -63,12 +68,25 @@ class RequestRecord:
 
 @dataclass(frozen=True, slots=True)
 class IndexChange:
-    """What a deploy wants of one index. `fields` as in `IndexInfo`."""
+    """What a deploy wants of one index. `fields` and `dimensions` as in `IndexInfo`."""
 
     table: str
     name: str
     fields: tuple[str, ...]
     staged: bool = False
+    kind: IndexKind = "database"
+    dimensions: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Backfill:
+    """How far an index is filled with the documents that were there before it: those whose `by_id` key is below `cursor`.
+
+    `entered` is how many documents that were.
+    """
+
+    cursor: bytes = b""
+    entered: int = 0
 
 
 class Reader(Protocol):
@@ -96,6 +114,10 @@ class Reader(Protocol):
     def get_request(self, session: str, request: int) -> RequestRecord | None: ...
 
     def log_after(self, ts: int, limit: int) -> list[LogRow]: ...
+
+    def get_backfill(self, index: IndexInfo) -> Backfill | None:
+        """How far the index is filled; None when it holds every document."""
+        ...
 
     def get_meta(self, key: str) -> bytes | None:
         """A small value of the deployment's own: format, deployed schema, secrets."""
@@ -154,8 +176,13 @@ class Writer(Reader, Protocol):
     def change_indexes(
         self, *, add: Sequence[IndexChange], drop: Sequence[IndexInfo], enable: Sequence[IndexInfo] = ()
     ) -> Catalogue:
-        """Drop indexes, add some (state `backfilling`, or `staged`), and finish some: they take the name they are given with
-        here, and become `ready` unless given as `staged`. Filling them is the engine's work."""
+        """Drop indexes, add some (state `backfilling`, or `staged`), and change some: they take the name they are given with
+        here, and become `ready` unless given as `staged`. Filling them is the engine's work: an added index has an empty
+        `Backfill`. Raises `StoreError` for a name that another index of the table has, whatever its kind."""
+        ...
+
+    def put_backfill(self, index: IndexInfo, backfill: Backfill | None) -> None:
+        """Note how far the index is filled; None: to the end."""
         ...
 
     def put_meta(self, key: str, value: bytes) -> None: ...

@@ -15,20 +15,38 @@ __all__ = ["DATA_FILE", "FORMAT", "Synchronous", "set_up_checkpointer", "set_up_
 Synchronous = Literal["FULL", "NORMAL", "OFF"]
 
 DATA_FILE: Final = "data.sqlite3"
-FORMAT: Final = 1
+FORMAT: Final = 2
 """Rises when an older reactor could not work with the file any more; kept in the file's `user_version`."""
 _APPLICATION: Final = int.from_bytes(b"rctr", "big")
+
+# A row for each index that does not hold all documents yet.
+_BACKFILLS: Final = (
+    "CREATE TABLE backfills (index_number INTEGER PRIMARY KEY, cursor BLOB NOT NULL, entered INTEGER NOT NULL)"
+)
 
 _DDL: Final = (
     "CREATE TABLE meta (key TEXT PRIMARY KEY NOT NULL, value BLOB NOT NULL) WITHOUT ROWID",
     # Index numbers are never used twice: commit records and read sets name indexes by number.
     "CREATE TABLE tables (number INTEGER PRIMARY KEY, name TEXT NOT NULL UNIQUE)",
     "CREATE TABLE indexes (number INTEGER PRIMARY KEY AUTOINCREMENT, table_number INTEGER NOT NULL, "
-    "name TEXT NOT NULL, fields TEXT NOT NULL, state TEXT NOT NULL, UNIQUE (table_number, name))",
+    "name TEXT NOT NULL, fields TEXT NOT NULL, state TEXT NOT NULL, "
+    "kind TEXT NOT NULL DEFAULT 'database', dimensions INTEGER, UNIQUE (table_number, name))",
+    _BACKFILLS,
     "CREATE TABLE log (ts INTEGER PRIMARY KEY, kind INTEGER NOT NULL, record BLOB NOT NULL)",
     "CREATE TABLE requests (session TEXT NOT NULL, request INTEGER NOT NULL, ts INTEGER NOT NULL, "
     "payload BLOB NOT NULL, PRIMARY KEY (session, request)) WITHOUT ROWID",
 )
+
+_MIGRATIONS: Final = {
+    # Indexes get kinds, and how far they are filled is kept. Whatever was being filled starts over.
+    1: (
+        "ALTER TABLE indexes ADD COLUMN kind TEXT NOT NULL DEFAULT 'database'",
+        "ALTER TABLE indexes ADD COLUMN dimensions INTEGER",
+        _BACKFILLS,
+        "INSERT INTO backfills SELECT number, x'', 0 FROM indexes WHERE state = 'backfilling'",
+    ),
+}
+"""By format: the statements that bring a file of it to the next."""
 
 
 def _pragma(raw: sqlite3.Connection, name: str) -> int | str:
@@ -43,7 +61,7 @@ def _common(raw: sqlite3.Connection) -> None:
 
 
 def set_up_writer(raw: sqlite3.Connection, directory: Path, synchronous: Synchronous) -> None:
-    """Check the file's format (making the layout in a new file) and set up the write connection.
+    """Check the file's format (making the layout in a new file, migrating an older one) and set up the write connection.
 
     Raises `StoreError` for a file of a newer format or one that is not ours; such a file is left as it was.
     """
@@ -73,6 +91,13 @@ def set_up_writer(raw: sqlite3.Connection, directory: Path, synchronous: Synchro
         for name, number in SYSTEM_TABLES.items():
             tables.add_table(raw, number, name)
         raw.execute(f"PRAGMA application_id = {_APPLICATION}")
+        raw.execute(f"PRAGMA user_version = {FORMAT}")
+        raw.execute("COMMIT")
+    elif version < FORMAT:
+        raw.execute("BEGIN IMMEDIATE")
+        for format_ in range(version, FORMAT):
+            for statement in _MIGRATIONS[format_]:
+                raw.execute(statement)
         raw.execute(f"PRAGMA user_version = {FORMAT}")
         raw.execute("COMMIT")
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from reactor.errors import ReactorError
 from reactor.store.catalogue import IndexInfo, TableInfo
-from reactor.store.protocol import LogRow, RequestRecord, SnapshotEnded
+from reactor.store.protocol import Backfill, LogRow, RequestRecord, SnapshotEnded
 from reactor.store.sqlite import statements
 from reactor.store.sqlite.failures import translate
 
@@ -107,6 +107,10 @@ class SqliteReader:
     def log_after(self, ts: int, limit: int) -> list[LogRow]:
         rows = self._all("SELECT ts, kind, record FROM log WHERE ts > ? ORDER BY ts LIMIT ?", (ts, limit))
         return [LogRow(*row) for row in rows]
+
+    def get_backfill(self, index: IndexInfo) -> Backfill | None:
+        row = self._one("SELECT cursor, entered FROM backfills WHERE index_number = ?", (index.number,))
+        return None if row is None else Backfill(*row)
 
     def get_meta(self, key: str) -> bytes | None:
         row = self._one("SELECT value FROM meta WHERE key = ?", (key,))

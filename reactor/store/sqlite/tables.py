@@ -4,12 +4,21 @@ from __future__ import annotations
 
 import json
 import sqlite3
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 from reactor.errors import StoreError
-from reactor.store.catalogue import BY_CREATION_TIME, BY_ID, FIRST_USER_TABLE, Catalogue, IndexInfo, TableInfo
+from reactor.store.catalogue import (
+    BY_CREATION_TIME,
+    BY_ID,
+    FIRST_USER_TABLE,
+    Catalogue,
+    IndexInfo,
+    IndexKind,
+    IndexState,
+    TableInfo,
+)
 from reactor.store.protocol import IndexChange
-from reactor.store.sqlite import statements
+from reactor.store.sqlite import kinds, statements
 
 __all__ = ["add_table", "change_indexes", "create_tables", "load"]
 
@@ -20,16 +29,23 @@ def load(raw: sqlite3.Connection) -> Catalogue:
     """Read the whole catalogue."""
     names: dict[int, str] = dict(raw.execute("SELECT number, name FROM tables ORDER BY number").fetchall())
     indexes: dict[int, dict[str, IndexInfo]] = {number: {} for number in names}
-    rows = raw.execute("SELECT number, table_number, name, fields, state FROM indexes ORDER BY number").fetchall()
-    for number, table, name, fields, state in rows:
-        info = IndexInfo(number, names[table], table, name, tuple(json.loads(fields)), state)
+    rows = raw.execute(
+        "SELECT number, table_number, name, fields, state, kind, dimensions FROM indexes ORDER BY number"
+    ).fetchall()
+    for number, table, name, fields, state, kind, dimensions in rows:
+        info = IndexInfo(number, names[table], table, name, tuple(json.loads(fields)), state, kind, dimensions)
         indexes[table][name] = info
-    tables = [
-        TableInfo(number, name, indexes[number], tuple(i for i in indexes[number].values() if not i.is_by_id))
-        for number, name in names.items()
-    ]
+    tables = [_table(number, name, indexes[number]) for number, name in names.items()]
     version = raw.execute("SELECT value FROM meta WHERE key = ?", (_VERSION,)).fetchone()
     return Catalogue(int(version[0]) if version else 0, {t.name: t for t in tables}, {t.number: t for t in tables})
+
+
+def _table(number: int, name: str, indexes: Mapping[str, IndexInfo]) -> TableInfo:
+    by_kind: dict[IndexKind, dict[str, IndexInfo]] = {"database": {}, "search": {}, "vector": {}}
+    for index in indexes.values():
+        by_kind[index.kind][index.name] = index
+    kept = tuple(i for i in by_kind["database"].values() if not i.is_by_id)
+    return TableInfo(number, name, by_kind["database"], kept, by_kind["search"], by_kind["vector"])
 
 
 def _raise_version(raw: sqlite3.Connection) -> None:
@@ -38,10 +54,18 @@ def _raise_version(raw: sqlite3.Connection) -> None:
     raw.execute("INSERT OR REPLACE INTO meta (key, value) VALUES (?, ?)", (_VERSION, str(version).encode()))
 
 
-def _add_index(raw: sqlite3.Connection, table: int, name: str, fields: Sequence[str], state: str) -> int:
+def _add_index(
+    raw: sqlite3.Connection,
+    table: int,
+    name: str,
+    fields: Sequence[str],
+    state: IndexState,
+    kind: IndexKind = "database",
+    dimensions: int | None = None,
+) -> int:
     cursor = raw.execute(
-        "INSERT INTO indexes (table_number, name, fields, state) VALUES (?, ?, ?, ?)",
-        (table, name, json.dumps(list(fields)), state),
+        "INSERT INTO indexes (table_number, name, fields, state, kind, dimensions) VALUES (?, ?, ?, ?, ?, ?)",
+        (table, name, json.dumps(list(fields)), state, kind, dimensions),
     )
     number = cursor.lastrowid
     assert number is not None
@@ -87,15 +111,31 @@ def change_indexes(
         if index.name in (BY_ID, BY_CREATION_TIME):
             raise StoreError(f"Index {index.table}.{index.name} belongs to its table and can't be dropped.")
         if raw.execute("DELETE FROM indexes WHERE number = ?", (index.number,)).rowcount:
-            raw.execute(statements.drop_index(index.number))
+            raw.execute("DELETE FROM backfills WHERE index_number = ?", (index.number,))
+            kinds.drop(raw, index.kind, index.number)
     for change in add:
         table = catalogue.tables.get(change.table)
         if table is None:
             raise StoreError(f"Index {change.table}.{change.name} is for a table that does not exist.")
-        state = "staged" if change.staged else "backfilling"
-        raw.execute(statements.create_index(_add_index(raw, table.number, change.name, change.fields, state)))
+        if raw.execute(
+            "SELECT 1 FROM indexes WHERE table_number = ? AND name = ?", (table.number, change.name)
+        ).fetchone():
+            raise StoreError(f"The table {change.table} has an index {change.name} already; drop that one first.")
+        number = _add_index(
+            raw,
+            table.number,
+            change.name,
+            change.fields,
+            "staged" if change.staged else "backfilling",
+            change.kind,
+            change.dimensions,
+        )
+        kinds.create(raw, change.kind, number)
+        raw.execute("INSERT INTO backfills (index_number, cursor, entered) VALUES (?, x'', 0)", (number,))
     for index in enable:
-        state = "staged" if index.state == "staged" else "ready"
+        state: IndexState = "staged" if index.state == "staged" else "ready"
+        if state == "ready":
+            raw.execute("DELETE FROM backfills WHERE index_number = ?", (index.number,))
         raw.execute("UPDATE indexes SET state = ?, name = ? WHERE number = ?", (state, index.name, index.number))
     if add or drop or enable:
         _raise_version(raw)

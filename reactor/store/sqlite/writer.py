@@ -11,7 +11,7 @@ from typing import Final
 from reactor import faults
 from reactor.errors import ReactorError, StoreError
 from reactor.store.catalogue import Catalogue, IndexInfo, TableInfo
-from reactor.store.protocol import IndexChange, LogRow, OutcomeUnknown, RequestRecord
+from reactor.store.protocol import Backfill, IndexChange, LogRow, OutcomeUnknown, RequestRecord
 from reactor.store.sqlite import statements, tables
 from reactor.store.sqlite.checkpoint import Checkpointer
 from reactor.store.sqlite.failures import is_input_output, translate
@@ -224,6 +224,15 @@ class SqliteWriter(SqliteReader):
         except sqlite3.Error as error:
             raise translate(error, self._directory) from error
         return self._pending
+
+    def put_backfill(self, index: IndexInfo, backfill: Backfill | None) -> None:
+        if backfill is None:
+            self._change("DELETE FROM backfills WHERE index_number = ?", (index.number,))
+        else:
+            self._change(
+                "INSERT OR REPLACE INTO backfills (index_number, cursor, entered) VALUES (?, ?, ?)",
+                (index.number, backfill.cursor, backfill.entered),
+            )
 
     def _failure(self, error: sqlite3.Error) -> ReactorError:
         # The writer is never stopped, and its catalogue is always the newest: a missing table is a bug.

@@ -86,6 +86,25 @@ async def test_an_index_may_change_its_fields_under_its_name(engine: Harness) ->
     assert await engine.database.read(entries) == 10
 
 
+async def test_indexes_of_every_kind_are_deployed_and_dropped(engine: Harness) -> None:
+    await fill(engine, 3)
+    search = WantedIndex("search_n", ("n", "m"), kind="search")
+    vector = WantedIndex("by_v", ("v",), kind="vector", dimensions=3)
+
+    await deploy(engine.database, table(BY_N, search, vector))
+    made = engine.database.catalogue.tables["rows"]
+    await fill(engine, 3)
+    await deploy(engine.database, table(BY_N, WantedIndex("search_n", ("n",), kind="search")))
+    changed = engine.database.catalogue.tables["rows"]
+
+    assert [(i.name, i.kind, i.state, i.dimensions) for i in made.others] == [
+        ("search_n", "search", "ready", None),
+        ("by_v", "vector", "ready", 3),
+    ]
+    assert [(i.name, i.fields, i.state) for i in changed.others] == [("search_n", ("n",), "ready")]
+    assert changed.indexes == made.indexes
+
+
 async def test_documents_that_do_not_fit_are_named_and_everything_stays_as_it_was(engine: Harness) -> None:
     await deploy(engine.database, table(BY_N))
     ids = await engine.write(lambda tx: [tx.insert("rows", {"n": n}) for n in range(3)])

@@ -12,7 +12,7 @@ from typing import Any
 from reactor.auth.identity import ANONYMOUS, Caller
 from reactor.clock import ManualClock
 from reactor.engine.database import Database
-from reactor.engine.deploy import WantedIndex, WantedTable, deploy
+from reactor.engine.deploy import WantedTable, deploy
 from reactor.engine.read_set import ReadSet
 from reactor.engine.transaction import Transaction
 from reactor.engine.write_transaction import WriteTransaction
@@ -20,6 +20,7 @@ from reactor.limits import DEFAULT_LIMITS, Limits
 from reactor.model.system_tables import ensure_system_tables
 from reactor.runtime.actions import execute_action
 from reactor.runtime.app import App
+from reactor.runtime.backend import wanted_index
 from reactor.runtime.execute import Execution, execute_mutation, execute_query
 from reactor.runtime.host import Host, NestedResult
 from reactor.runtime.loader import AppLoader
@@ -81,7 +82,7 @@ class Harness:
         tables = [
             WantedTable(
                 table.name,
-                tuple(WantedIndex(i.name, i.fields, i.staged) for i in table.indexes),
+                tuple(map(wanted_index, table.all_indexes)),
                 check(table),
                 table.validator.json(),
             )

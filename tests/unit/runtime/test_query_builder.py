@@ -97,6 +97,36 @@ async def test_an_unknown_index_is_an_error_that_lists_those_there_are(app: Harn
         await titles(app, 'ctx.db.query(Task).with_index("by_ranks")')
 
 
+async def test_with_index_on_another_kind_of_index_says_what_reads_it(project: Project) -> None:
+    files = {
+        "schema.py": """
+            from reactor import Document, define_schema, define_table
+
+            class Note(Document):
+                text: str
+                embedding: list[float]
+
+            schema = define_schema(
+                notes=define_table(Note)
+                .search_index("search_text", "text")
+                .vector_index("by_embedding", "embedding", dimensions=2)
+            )
+        """,
+        "functions/user.py": """
+            from reactor import QueryCtx, query
+
+            @query
+            async def read(ctx: QueryCtx, index: str) -> None:
+                await ctx.db.query("notes").with_index(index).collect()
+        """,
+    }
+    app = await project(files)
+    with pytest.raises(DatabaseError, match=r"notes\.search_text is a search index: read it with `with_search_index`"):
+        await app.query("user:read", index="search_text")
+    with pytest.raises(DatabaseError, match=r"notes\.by_embedding is a vector index: read it with `ctx.vector_search`"):
+        await app.query("user:read", index="by_embedding")
+
+
 async def test_absent_optional_fields_are_found_with_none_and_skipped_with_a_lower_bound(app: Harness) -> None:
     """server-semantics 16"""
     await user(app, "cid", nick="c")

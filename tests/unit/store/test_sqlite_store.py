@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import sqlite3
 import threading
 from collections.abc import Callable
 from pathlib import Path
@@ -12,7 +13,7 @@ import pytest
 from reactor.clock import ManualClock
 from reactor.errors import StoreError, Unavailable
 from reactor.store.catalogue import BY_CREATION_TIME, BY_ID, FIRST_USER_TABLE, TableInfo
-from reactor.store.protocol import IndexChange, LogRow, Reader, RequestRecord, SnapshotEnded, Writer
+from reactor.store.protocol import Backfill, IndexChange, LogRow, Reader, RequestRecord, SnapshotEnded, Writer
 from reactor.store.sqlite.store import SqliteStore
 
 T0 = 1_700_000_000_000_000_000
@@ -26,6 +27,15 @@ def committed(job: Callable[[Writer], object]) -> Callable[[Writer], None]:
         writer.begin()
         job(writer)
         writer.commit()
+
+    return run
+
+
+def rolled_back(job: Callable[[Writer], object]) -> Callable[[Writer], None]:
+    def run(writer: Writer) -> None:
+        writer.begin()
+        job(writer)
+        writer.rollback()
 
     return run
 
@@ -155,6 +165,104 @@ async def test_indexes_are_added_filled_enabled_and_dropped(store: SqliteStore) 
     assert "by_author" not in store.catalogue.tables["messages"].indexes
     with pytest.raises(SnapshotEnded):
         await store.read(lambda r: r.scan(replaced, b"", None, reverse=False, limit=1))
+
+
+async def test_an_index_has_a_kind_and_a_name_belongs_to_one_kind(store: SqliteStore) -> None:
+    await make_table(store)
+    changes = [
+        IndexChange("messages", "search_text", ("text", "author"), kind="search"),
+        IndexChange("messages", "by_embedding", ("embedding", "author"), kind="vector", dimensions=3),
+    ]
+    await store.write(committed(lambda w: w.change_indexes(add=changes, drop=[])))
+
+    table = store.catalogue.tables["messages"]
+    assert set(table.indexes) == {BY_ID, BY_CREATION_TIME}  # what walks these meets keys only
+    search, vector = table.search["search_text"], table.vector["by_embedding"]
+    assert (search.kind, search.fields, search.state) == ("search", ("text", "author"), "backfilling")
+    assert (vector.kind, vector.dimensions) == ("vector", 3)
+    assert table.others == (search, vector)
+    assert {i.name for i in table.all_indexes} == {BY_ID, BY_CREATION_TIME, "search_text", "by_embedding"}
+    again = [IndexChange("messages", "search_text", ("author",))]
+    with pytest.raises(StoreError, match="has an index search_text already"):
+        await store.write(committed(lambda w: w.change_indexes(add=again, drop=[])))
+
+
+async def test_how_far_an_index_is_filled_is_kept_until_it_is_full(store: SqliteStore) -> None:
+    await make_table(store)
+    change = IndexChange("messages", "by_author", ("author",))
+    await store.write(committed(lambda w: w.change_indexes(add=[change], drop=[])))
+    index = store.catalogue.tables["messages"].indexes["by_author"]
+    assert await store.read(lambda r: r.get_backfill(index)) == Backfill(b"", 0)
+
+    await store.write(committed(lambda w: w.put_backfill(index, Backfill(b"k", 7))))
+    assert await store.read(lambda r: r.get_backfill(index)) == Backfill(b"k", 7)
+
+    await store.write(committed(lambda w: w.put_backfill(index, None)))
+    assert await store.read(lambda r: r.get_backfill(index)) is None
+
+
+_FORMAT_1 = """
+PRAGMA journal_mode = WAL;
+CREATE TABLE meta (key TEXT PRIMARY KEY NOT NULL, value BLOB NOT NULL) WITHOUT ROWID;
+CREATE TABLE tables (number INTEGER PRIMARY KEY, name TEXT NOT NULL UNIQUE);
+CREATE TABLE indexes (number INTEGER PRIMARY KEY AUTOINCREMENT, table_number INTEGER NOT NULL, name TEXT NOT NULL,
+    fields TEXT NOT NULL, state TEXT NOT NULL, UNIQUE (table_number, name));
+CREATE TABLE log (ts INTEGER PRIMARY KEY, kind INTEGER NOT NULL, record BLOB NOT NULL);
+CREATE TABLE requests (session TEXT NOT NULL, request INTEGER NOT NULL, ts INTEGER NOT NULL,
+    payload BLOB NOT NULL, PRIMARY KEY (session, request)) WITHOUT ROWID;
+INSERT INTO tables VALUES (1, '_storage'), (2, '_scheduled_functions'), (10001, 'messages');
+CREATE TABLE d_1 (id TEXT PRIMARY KEY NOT NULL, body BLOB NOT NULL) WITHOUT ROWID;
+CREATE TABLE d_2 (id TEXT PRIMARY KEY NOT NULL, body BLOB NOT NULL) WITHOUT ROWID;
+CREATE TABLE d_10001 (id TEXT PRIMARY KEY NOT NULL, body BLOB NOT NULL) WITHOUT ROWID;
+INSERT INTO indexes VALUES (1, 1, 'by_id', '[]', 'ready'), (2, 1, 'by_creation_time', '[]', 'ready'),
+    (3, 2, 'by_id', '[]', 'ready'), (4, 2, 'by_creation_time', '[]', 'ready'),
+    (5, 10001, 'by_id', '[]', 'ready'), (6, 10001, 'by_creation_time', '[]', 'ready'),
+    (7, 10001, 'by_author', '["author"]', 'ready'), (8, 10001, 'by_text', '["text"]', 'staged'),
+    (9, 10001, 'by_rank', '["rank"]', 'backfilling');
+CREATE TABLE i_2 (key BLOB PRIMARY KEY NOT NULL, id TEXT NOT NULL) WITHOUT ROWID;
+CREATE TABLE i_4 (key BLOB PRIMARY KEY NOT NULL, id TEXT NOT NULL) WITHOUT ROWID;
+CREATE TABLE i_6 (key BLOB PRIMARY KEY NOT NULL, id TEXT NOT NULL) WITHOUT ROWID;
+CREATE TABLE i_7 (key BLOB PRIMARY KEY NOT NULL, id TEXT NOT NULL) WITHOUT ROWID;
+CREATE TABLE i_8 (key BLOB PRIMARY KEY NOT NULL, id TEXT NOT NULL) WITHOUT ROWID;
+CREATE TABLE i_9 (key BLOB PRIMARY KEY NOT NULL, id TEXT NOT NULL) WITHOUT ROWID;
+INSERT INTO d_10001 VALUES ('k', x'7b7d');
+INSERT INTO i_7 VALUES (x'10', 'k');
+INSERT INTO log VALUES (5, 2, x'929090');
+PRAGMA application_id = 1919120498;
+PRAGMA user_version = 1;
+"""
+"""What the first format's code made of a file with one table."""
+
+
+async def test_a_file_of_the_first_format_is_migrated_at_open(tmp_path: Path, clock: ManualClock) -> None:
+    raw = sqlite3.connect(tmp_path / "data.sqlite3")
+    raw.executescript(_FORMAT_1)
+    raw.close()
+
+    for _ in range(2):  # the second time it is of the newest format
+        store = SqliteStore(tmp_path, clock=clock, synchronous="OFF")
+        await store.open()
+        try:
+            table = store.catalogue.tables["messages"]
+            assert {i.name: (i.kind, i.state) for i in table.all_indexes if i.fields} == {
+                "by_author": ("database", "ready"),
+                "by_text": ("database", "staged"),
+                "by_rank": ("database", "backfilling"),
+            }
+            backfills = {
+                name: await store.read(lambda r, i=i: r.get_backfill(i))
+                for name, i in table.indexes.items()
+                if i.fields
+            }
+            assert backfills == {"by_author": None, "by_text": None, "by_rank": Backfill(b"", 0)}
+            rows = await store.read(
+                lambda r, t=table: r.scan(t.indexes["by_author"], b"", None, reverse=False, limit=2)
+            )
+            assert rows == [(b"\x10", b"{}")]
+            change = IndexChange("messages", "search", ("text",), kind="search")
+            await store.write(rolled_back(lambda w, change=change: w.change_indexes(add=[change], drop=[])))
+        finally:
+            await store.close()
 
 
 async def test_the_built_in_indexes_cant_be_dropped(store: SqliteStore) -> None:

@@ -1,0 +1,36 @@
+"""The tables behind an index, by kind: what is made when one is added, and dropped with it."""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Callable, Mapping
+from typing import Final
+
+from reactor.store.catalogue import IndexKind
+from reactor.store.sqlite import statements
+
+__all__ = ["create", "drop"]
+
+_CREATE: Final[Mapping[IndexKind, Callable[[int], tuple[str, ...]]]] = {
+    "database": lambda number: (statements.create_index(number),),
+    "search": lambda number: (),
+    "vector": lambda number: (),
+}
+"""Index number -> statements."""
+
+_DROP: Final[Mapping[IndexKind, Callable[[int], tuple[str, ...]]]] = {
+    "database": lambda number: (statements.drop_index(number),),
+    "search": lambda number: (),
+    "vector": lambda number: (),
+}
+
+
+def create(raw: sqlite3.Connection, kind: IndexKind, number: int) -> None:
+    """Make the empty tables of an index."""
+    for statement in _CREATE[kind](number):
+        raw.execute(statement)
+
+
+def drop(raw: sqlite3.Connection, kind: IndexKind, number: int) -> None:
+    for statement in _DROP[kind](number):
+        raw.execute(statement)
