@@ -13,6 +13,7 @@ ALL = (
     "fan_out",
     "invalidate",
     "subscriptions",
+    "projection",
     "connections",
     "files",
     "jobs",

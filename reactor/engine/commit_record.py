@@ -55,6 +55,12 @@ class KeyChange(msgspec.Struct, frozen=True, gc=False):
     before: KeyParts | None
     after: KeyParts | None
 
+    @property
+    def moved(self) -> bool:
+        """Whether the key differs, as it does when the document was inserted or deleted."""
+        before, after = self.before, self.after
+        return before is not after and before != after
+
     def sides(self) -> Iterator[KeyParts]:
         if self.before is not None:
             yield self.before

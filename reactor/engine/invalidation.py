@@ -1,7 +1,7 @@
 """Which watchers a commit touches: read sets on one side, written keys on the other.
 
 A range is filed under its index, the number of leading fields it holds equal, and the bytes of those fields; a written key
-probes one hash per number of fields in use in its index. Points and names are dictionaries. So the cost of a commit
+probes one hash per number of fields in use in its index (and per projection: what was seen of the documents there). Points and names are dictionaries. So the cost of a commit
 depends on what it wrote and whom it touches, not on how many others are watching.
 """
 
@@ -12,7 +12,7 @@ from typing import Generic, TypeVar
 
 from reactor.engine.commit_record import CommitRecord
 from reactor.engine.intervals import IntervalSet
-from reactor.engine.read_set import EMPTY, Interval, ReadSet
+from reactor.engine.read_set import EMPTY, Fields, Interval, ReadSet
 
 __all__ = ["InvalidationIndex"]
 
@@ -26,8 +26,8 @@ class InvalidationIndex(Generic[W]):
         self._registered: dict[W, ReadSet] = {}
         self._points: dict[str, set[W]] = {}
         self._names: dict[str, set[W]] = {}
-        # index number -> depth -> prefix -> intervals
-        self._ranges: dict[int, dict[int, dict[bytes, IntervalSet[W]]]] = {}
+        # index number -> depth and fields -> prefix -> intervals
+        self._ranges: dict[int, dict[tuple[int, Fields], dict[bytes, IntervalSet[W]]]] = {}
 
     def __len__(self) -> int:
         return len(self._registered)
@@ -64,34 +64,39 @@ class InvalidationIndex(Generic[W]):
             if (at_point := points.get(write.id)) is not None:
                 found |= at_point
             for change in write.keys:
-                depths = ranges.get(change.index_number)
-                if depths is None:
+                shapes = ranges.get(change.index_number)
+                if shapes is None:
                     continue
+                moved = change.moved
                 for parts in change.sides():
                     key = b"".join(parts)
-                    for depth, prefixes in depths.items():
+                    for (depth, fields), prefixes in shapes.items():
+                        if not moved and fields is not None and fields.isdisjoint(write.fields):
+                            continue
                         bucket = prefixes.get(b"".join(parts[:depth]) if depth else b"")
                         if bucket is not None:
                             found.update(bucket.containing(key))
         return found
 
     def _add(self, watcher: W, interval: Interval) -> None:
-        prefixes = self._ranges.setdefault(interval.index_number, {}).setdefault(interval.depth, {})
+        shape = interval.depth, interval.fields
+        prefixes = self._ranges.setdefault(interval.index_number, {}).setdefault(shape, {})
         bucket = prefixes.get(interval.prefix)
         if bucket is None:
             bucket = prefixes[interval.prefix] = IntervalSet()
         bucket.add(interval.start, interval.end, watcher)
 
     def _remove(self, watcher: W, interval: Interval) -> None:
-        depths = self._ranges[interval.index_number]
-        prefixes = depths[interval.depth]
+        shapes = self._ranges[interval.index_number]
+        shape = interval.depth, interval.fields
+        prefixes = shapes[shape]
         bucket = prefixes[interval.prefix]
         bucket.remove(interval.start, interval.end, watcher)
         if not len(bucket):
             del prefixes[interval.prefix]
             if not prefixes:
-                del depths[interval.depth]
-                if not depths:
+                del shapes[shape]
+                if not shapes:
                     del self._ranges[interval.index_number]
 
 

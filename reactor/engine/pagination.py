@@ -18,6 +18,7 @@ from typing import Any, Final, Literal
 import msgspec
 
 from reactor.engine.ranges import IndexRange
+from reactor.engine.read_set import Fields
 from reactor.engine.transaction import Transaction
 from reactor.errors import ApplicationError, DatabaseError
 from reactor.limits import PAGE_SOFT_MAX_ROWS, Limits
@@ -118,8 +119,9 @@ def read_page(
     maximum_rows_read: int | None,
     maximum_bytes_read: int | None,
     limits: Limits,
+    fields: Fields = None,
 ) -> Page:
-    """Read one page.
+    """Read one page. `fields` is what `convert` looks at of a document.
 
     `convert` turns an index key and a stored body into (kept by the filters, item). With `end_cursor` the page is everything in
     (cursor, end_cursor], whatever the numbers say; else up to `num_items` kept rows. Raises InvalidCursor, DatabaseError.
@@ -137,7 +139,8 @@ def read_page(
         until_end = stop is None
     part = part_between(range_, start, stop, reverse)
     bounded = end_cursor is not None
-    scan = tx.scan(part, reverse=reverse)
+    # Where a page ends for its bytes, it depends on all of each document. That a split is recommended for them is only advice.
+    scan = tx.scan(part, reverse=reverse, fields=None if maximum_bytes_read is not None else fields)
     if not bounded:
         scan.limit_chunk(num_items)
     items: list[Any] = []

@@ -5,6 +5,7 @@ Immutable and hashable inside, so that registering a re-run only applies the dif
 
 from __future__ import annotations
 
+from bisect import bisect_right
 from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cached_property
@@ -12,7 +13,10 @@ from typing import NamedTuple
 
 from reactor.engine.commit_record import CommitRecord
 
-__all__ = ["EMPTY", "Interval", "ReadSet", "merge"]
+__all__ = ["EMPTY", "Fields", "Interval", "ReadSet", "merge"]
+
+Fields = frozenset[str] | None
+"""Top-level fields by wire name; None for all of them."""
 
 
 class Interval(NamedTuple):
@@ -23,6 +27,8 @@ class Interval(NamedTuple):
     prefix: bytes
     start: bytes
     end: bytes | None
+    fields: Fields = None
+    """What was looked at of the documents there. A change of others that leaves the key as it is touches nothing."""
 
 
 @dataclass(frozen=True)
@@ -52,10 +58,15 @@ class ReadSet:
                 intervals = by_index.get(change.index_number)
                 if intervals is None:
                     continue
+                moved = change.moved
                 for parts in change.sides():
                     key = b"".join(parts)
                     for interval in intervals:
-                        if interval.start <= key and (interval.end is None or key < interval.end):
+                        if (
+                            interval.start <= key
+                            and (interval.end is None or key < interval.end)
+                            and (moved or (fields := interval.fields) is None or not fields.isdisjoint(write.fields))
+                        ):
                             return True
         return False
 
@@ -71,10 +82,27 @@ EMPTY = ReadSet()
 
 
 def merge(intervals: Iterable[Interval]) -> frozenset[Interval]:
-    """Join intervals of one index and prefix that overlap or touch."""
-    ordered = sorted(set(intervals), key=lambda i: (i.index_number, i.depth, i.prefix, i.start))
+    """Join intervals of one index, prefix and fields that overlap or touch; drop those that wider fields cover."""
+    groups: dict[Fields, set[Interval]] = {}
+    for interval in intervals:
+        fields = interval.fields
+        if fields in groups:
+            groups[fields].add(interval)
+        else:
+            groups[fields] = {interval}
+    if len(groups) == 1:
+        return frozenset(_joined(groups.popitem()[1]))
+    joined = {fields: _joined(found) for fields, found in groups.items()}
+    kept: list[Interval] = []
+    for fields, found in joined.items():
+        kept += _uncovered(found, [wider for others, wider in joined.items() if _is_wider(others, fields)])
+    return frozenset(kept)
+
+
+def _joined(intervals: Iterable[Interval]) -> list[Interval]:
+    """Of one `fields`: ordered, and neither overlapping nor touching where index and prefix are the same."""
     merged: list[Interval] = []
-    for interval in ordered:
+    for interval in sorted(intervals, key=_order):
         if interval.end is not None and interval.end <= interval.start:
             continue
         if merged:
@@ -84,4 +112,29 @@ def merge(intervals: Iterable[Interval]) -> frozenset[Interval]:
                     merged[-1] = last._replace(end=interval.end)
                 continue
         merged.append(interval)
-    return frozenset(merged)
+    return merged
+
+
+def _order(interval: Interval) -> tuple[int, int, bytes, bytes]:
+    return interval[:4]
+
+
+def _is_wider(fields: Fields, than: Fields) -> bool:
+    return than is not None and (fields is None or fields > than)
+
+
+def _uncovered(intervals: list[Interval], wider: list[list[Interval]]) -> list[Interval]:
+    """Those that lie in no interval of the `wider` lists, each as `_joined` gives them."""
+    for covers in wider:
+        kept: list[Interval] = []
+        for interval in intervals:
+            at = bisect_right(covers, _order(interval), key=_order) - 1
+            if at >= 0:
+                cover = covers[at]
+                if cover[:3] == interval[:3] and (
+                    cover.end is None or (interval.end is not None and interval.end <= cover.end)
+                ):
+                    continue
+            kept.append(interval)
+        intervals = kept
+    return intervals

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final
 
 from reactor.engine.ranges import IndexRange
-from reactor.engine.read_set import Interval
+from reactor.engine.read_set import Fields, Interval
 
 if TYPE_CHECKING:
     from reactor.engine.transaction import Transaction
@@ -26,12 +26,14 @@ class Scan:
     """
 
     __slots__ = (
-        "_at", "_chunk", "_end", "_index", "_last", "_reader", "_reverse", "_rows", "_start", "_transaction",
+        "_at", "_chunk", "_end", "_fields", "_index", "_last", "_reader", "_reverse", "_rows", "_start", "_transaction",
         "_version", "_was_last", "exhausted", "range",
     )  # fmt: skip
 
-    def __init__(self, transaction: Transaction, range_: IndexRange, reverse: bool) -> None:
+    def __init__(self, transaction: Transaction, range_: IndexRange, reverse: bool, fields: Fields = None) -> None:
+        """`fields`: what the caller looks at of the documents."""
         self.range = range_
+        self._fields = fields
         self.exhausted = range_.is_empty
         self._transaction = transaction
         self._reader = transaction.reader
@@ -100,4 +102,4 @@ class Scan:
                 start = self._last
             else:
                 end = self._last + b"\x00"
-        return Interval(self._index.number, range_.depth, range_.prefix, start, end)
+        return Interval(self._index.number, range_.depth, range_.prefix, start, end, self._fields)

@@ -5,8 +5,10 @@ Used by one thread, dies with its job, and never waits for anything but the stor
 
 from __future__ import annotations
 
+from typing import Final
+
 from reactor.engine.ranges import IndexRange
-from reactor.engine.read_set import EMPTY, Interval, ReadSet, merge
+from reactor.engine.read_set import EMPTY, Fields, Interval, ReadSet, merge
 from reactor.engine.scan import Scan
 from reactor.engine.usage import Usage
 from reactor.errors import LimitExceeded
@@ -16,6 +18,8 @@ from reactor.store.protocol import Reader
 from reactor.values.ids import table_number_of
 
 __all__ = ["Transaction"]
+
+NO_FIELDS: Final[Fields] = frozenset()
 
 
 class Transaction:
@@ -79,16 +83,16 @@ class Transaction:
             self.usage.read_document(len(body))
         return body
 
-    def scan(self, range_: IndexRange, *, reverse: bool = False) -> Scan:
-        """Start reading an index range."""
+    def scan(self, range_: IndexRange, *, reverse: bool = False, fields: Fields = None) -> Scan:
+        """Start reading an index range. `fields` is what the caller will look at of the documents."""
         self.usage.query()
-        scan = Scan(self, range_, reverse)
+        scan = Scan(self, range_, reverse, fields)
         if self.track:
             self._scans.append(scan)
         return scan
 
     def rows(
-        self, table: TableInfo, range_: IndexRange, limit: int, *, reverse: bool = False
+        self, table: TableInfo, range_: IndexRange, limit: int, *, reverse: bool = False, fields: Fields = None
     ) -> list[tuple[bytes, bytes]]:
         """The first rows of a range of `table`, `limit` (up to `FIRST_CHUNK`) at most; the caller reads them all.
 
@@ -106,17 +110,19 @@ class Transaction:
                     start = rows[-1][0]
                 else:
                     end = rows[-1][0] + b"\x00"
-            self._intervals.append(Interval(range_.index.number, range_.depth, range_.prefix, start, end))
+            self._intervals.append(Interval(range_.index.number, range_.depth, range_.prefix, start, end, fields))
         read_document = self.usage.read_document
         for row in rows:
             read_document(len(row[1]))
         return rows
 
     def count(self, range_: IndexRange) -> int:
-        """How many index entries a range holds; no document is read, the whole range counts as read."""
+        """How many index entries a range holds; no document is read, all keys of the range are."""
         self.usage.query()
         if self.track:
-            self._intervals.append(Interval(range_.index.number, range_.depth, range_.prefix, range_.start, range_.end))
+            self._intervals.append(
+                Interval(range_.index.number, range_.depth, range_.prefix, range_.start, range_.end, NO_FIELDS)
+            )
         return 0 if range_.is_empty else self.reader.count(range_.index, range_.start, range_.end)
 
     def read_set(self) -> ReadSet:
@@ -125,6 +131,8 @@ class Transaction:
         intervals += self._intervals
         if not (intervals or self._points or self._names):
             return EMPTY
+        if self.usage.sizes_observed:
+            intervals = [i._replace(fields=None) for i in intervals]
         merged = merge(intervals)
         if len(merged) > self.limits.intervals_per_query:
             raise LimitExceeded(

@@ -61,10 +61,11 @@ class Usage:
     """Counters, one attribute per field of `FIELDS`, and what each may reach.
 
     `fatal` holds the error once a limit of the whole function was passed: such a transaction cannot commit, whether the
-    error was caught or not. A narrower budget (`narrow`) of a sub-transaction leaves it None.
+    error was caught or not. A narrower budget (`narrow`) of a sub-transaction leaves it None. `sizes_observed` is set when
+    the function could tell how large the documents were that it read, so that its result depends on all of their fields.
     """
 
-    __slots__ = (*FIELDS, "caps", "fatal", "limits")
+    __slots__ = (*FIELDS, "caps", "fatal", "limits", "sizes_observed")
 
     def __init__(self, limits: Limits) -> None:
         self.documents_read = 0
@@ -77,6 +78,7 @@ class Usage:
         self.limits = limits
         self.caps: Limits = limits
         self.fatal: LimitExceeded | None = None
+        self.sizes_observed = False
 
     def read_document(self, size: int) -> None:
         self.documents_read += 1
@@ -115,6 +117,7 @@ class Usage:
 
         Raises ValueError for an unknown field.
         """
+        self.sizes_observed |= "bytes_read" in budget
         before = self.caps
         changes: dict[str, int] = {}
         for name, amount in budget.items():

@@ -16,6 +16,7 @@ from reactor.engine.commit_record import CommitKind, CommitRecord, DocumentWrite
 from reactor.engine.index_keys import key_parts, key_tail, key_with_tail
 from reactor.engine.index_kinds import maintain
 from reactor.engine.ranges import IndexRange
+from reactor.engine.read_set import Fields
 from reactor.engine.transaction import Transaction
 from reactor.errors import DatabaseError, DocumentNotFound, InvalidDocument, LimitExceeded
 from reactor.limits import IDENTIFIER_MAX_CHARS, MAX_TABLES, Limits
@@ -177,7 +178,7 @@ class WriteTransaction(Transaction):
         return body
 
     def rows(
-        self, table: TableInfo, range_: IndexRange, limit: int, *, reverse: bool = False
+        self, table: TableInfo, range_: IndexRange, limit: int, *, reverse: bool = False, fields: Fields = None
     ) -> list[tuple[bytes, bytes]]:
         self.usage.query()
         start, end = range_.start, range_.end

@@ -110,7 +110,8 @@ def _get_page(plan: Plan, limit: int, after: str | None, until: str | None) -> P
         stop = None if until is None else sealer.open(until, seal)
         if after is not None and start is None:  # after the end there is nothing
             return Page([], [], after, False)
-        scan = plan.call.tx.scan(part_between(range_, start, stop, bool(plan.reverse)), reverse=bool(plan.reverse))
+        part = part_between(range_, start, stop, bool(plan.reverse))
+        scan = plan.call.tx.scan(part, reverse=bool(plan.reverse), fields=plan.fields)
         while len(items) < limit:
             row = scan.next()
             if row is None:
@@ -148,6 +149,7 @@ def _read(plan: Plan, range_: IndexRange | None, sealer: CursorSealer, seal: byt
         sealer=sealer,
         query=seal,
         reverse=bool(plan.reverse),
+        fields=plan.fields,
         limits=plan.call.root.host.limits,
         **options,
     )

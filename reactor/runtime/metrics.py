@@ -42,6 +42,7 @@ class Metrics:
 
     @property
     def bytes_read(self) -> Metric:
+        self._usage.sizes_observed = True
         return Metric(self._usage, "bytes_read")
 
     @property

@@ -13,7 +13,7 @@ from reactor.errors import DatabaseError
 from reactor.runtime import query_plan as operations
 from reactor.runtime.call import Operation
 from reactor.runtime.paging import PaginationOptions, PaginationResult
-from reactor.runtime.query_plan import Plan, Rows, projection_reader
+from reactor.runtime.query_plan import Plan, Rows, bind_projection
 from reactor.runtime.range_builder import IndexBounds, IndexEqualities, build_range
 from reactor.runtime.tables import TableBinding, unknown_index
 from reactor.schema.structs import Projection
@@ -68,11 +68,18 @@ class OrderedQuery(Generic[T]):
         return OrderedQuery(plan)
 
     def select(self, projection: type[S], /) -> OrderedQuery[S]:
-        """Give only some fields: those of a `Projection` class."""
+        """Give only some fields: those of a `Projection` class.
+
+        The query then depends on these alone: it does not run again when others change, unless a `.filter` before this
+        step saw the whole documents.
+        """
         plan = self._chain()
         if plan.project is not None:
             raise DatabaseError("Queries may only specify select at most once")
-        plan.project = projection_reader(plan.call.root.app, plan.binding, projection)
+        seen = bind_projection(plan.call.root.app, plan.binding, projection)
+        plan.project = seen.read
+        if not plan.filters:
+            plan.fields = seen.fields
         plan.operators = (*plan.operators, "select")
         return OrderedQuery(plan)
 

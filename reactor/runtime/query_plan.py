@@ -12,18 +12,20 @@ from typing import TYPE_CHECKING, Any, Final, Generic, TypeVar
 
 from reactor.engine.pagination import CursorSealer, Page, fingerprint, read_page
 from reactor.engine.ranges import IndexRange
+from reactor.engine.read_set import Fields
 from reactor.engine.scan import FIRST_CHUNK, Scan
 from reactor.errors import DatabaseError
 from reactor.runtime.call import Call, perform
 from reactor.runtime.paging import PaginationOptions, PaginationResult
 from reactor.runtime.tables import TableBinding
+from reactor.schema.structs import fields_of
 from reactor.store.catalogue import BY_CREATION_TIME, IndexInfo, TableInfo
 from reactor.values.types import UNSET
 
 if TYPE_CHECKING:
     from reactor.runtime.app import App
 
-__all__ = ["Plan", "Rows", "collect", "count", "first", "paginate", "projection_reader", "unique"]
+__all__ = ["Plan", "Rows", "bind_projection", "collect", "count", "first", "paginate", "unique"]
 
 T = TypeVar("T")
 
@@ -39,6 +41,8 @@ class Plan:
     filters: Sequence[tuple[Callable[[Any], Any], bool]] = ()
     """Predicates in order; True for those that see the projection instead of the document."""
     project: Callable[[bytes], Any] | None = None
+    fields: Fields = None
+    """What it looks at of the documents: the projection's fields, unless a filter saw the documents themselves."""
     operators: tuple[str, ...] = ()
 
     def __init__(self, call: Call, binding: TableBinding, table: TableInfo | None) -> None:
@@ -58,14 +62,15 @@ class Plan:
         range_ = self.whole_range()
         if range_ is None:
             return None
-        return self.call.tx.scan(range_, reverse=bool(self.reverse))
+        return self.call.tx.scan(range_, reverse=bool(self.reverse), fields=self.fields)
 
     def rows(self, limit: int) -> list[tuple[bytes, bytes]]:
         """The first `limit` rows, up to `FIRST_CHUNK`, in one go: for queries without filters."""
         range_ = self.range
         if range_ is None and (range_ := self.whole_range()) is None:
             return []
-        return self.call.tx.rows(self.table, range_, limit, reverse=self.reverse is True)  # type: ignore[arg-type]
+        tx, reverse = self.call.tx, self.reverse is True
+        return tx.rows(self.table, range_, limit, reverse=reverse, fields=self.fields)  # type: ignore[arg-type]
 
     def convert(self, key: bytes, body: bytes) -> tuple[bool, Any]:
         """(kept by the filters, item) of one row."""
@@ -76,7 +81,7 @@ class Plan:
         if not self.filters:
             return True, self.binding.read(body) if project is None else project(body)
         root = self.call.root
-        document = self.binding.read(body)
+        document = None if project is not None and all(sees for _, sees in self.filters) else self.binding.read(body)
         item = document if project is None else project(body)
         for predicate, sees_item in self.filters:
             root.to_user()
@@ -93,14 +98,14 @@ class Plan:
         return True, item
 
 
-def projection_reader(app: App, binding: TableBinding, projection: Any) -> Callable[[bytes], Any]:
-    """A stored body → the projection. Raises DatabaseError for what is no Projection class."""
+def bind_projection(app: App, binding: TableBinding, projection: Any) -> TableBinding:
+    """The table as seen through a projection. Raises DatabaseError for what is no Projection class."""
     known = app.tables.get((binding.name, projection))
-    if known is not None:
-        return known.read
-    made = TableBinding(binding.name, None, app.types.projection_codec(binding.definition, projection).read)
-    app.tables[(binding.name, projection)] = made
-    return made.read
+    if known is None:
+        read = app.types.projection_codec(binding.definition, projection).read
+        known = TableBinding(binding.name, None, read, frozenset(f.wire for f in fields_of(projection)))
+        app.tables[(binding.name, projection)] = known
+    return known
 
 
 def collect(plan: Plan, count: int | None) -> list[Any]:
@@ -209,6 +214,7 @@ def paginate(plan: Plan, options: PaginationOptions) -> PaginationResult[Any]:
             sealer=sealer,
             query=query,
             reverse=bool(plan.reverse),
+            fields=plan.fields,
             num_items=options.num_items,
             cursor=options.cursor,
             end_cursor=end_cursor,

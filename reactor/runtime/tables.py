@@ -30,15 +30,21 @@ _SYSTEM_NAMES: Final = {"id": "_id", "_id": "_id", "creation_time": "_creationTi
 class TableBinding:
     """One table as an app sees it. `definition` is None for a table that the schema does not declare."""
 
-    __slots__ = ("_changed", "_names", "_optional_none", "_plans", "definition", "name", "read")
+    __slots__ = ("_changed", "_names", "_optional_none", "_plans", "definition", "fields", "name", "read")
 
     def __init__(
-        self, name: str, definition: TableDefinition | None, read: Callable[[bytes], Any] | None = None
+        self,
+        name: str,
+        definition: TableDefinition | None,
+        read: Callable[[bytes], Any] | None = None,
+        fields: frozenset[str] | None = None,
     ) -> None:
         self.name = name
         self.definition = definition
         self.read: Callable[[bytes], Any] = read or (decode if definition is None else definition.codec.read)
         """A stored body → what user code gets."""
+        self.fields = fields
+        """Of a projection: the wire names of what it looks at."""
         self._names: dict[str, str] = dict(_SYSTEM_NAMES)
         self._changed: dict[str, str] = {}
         self._optional_none: dict[str, bool] = {}

@@ -34,6 +34,33 @@ async def test_it_subscribes_mutates_and_sees_what_others_write(
     assert await npm.call("action", name=name, path="actions:echo", args={"value": {"x": [1.5]}}) == {"x": [1.5]}
 
 
+async def test_a_projection_runs_again_only_for_what_it_shows(
+    server: ReactorProcess, npm: Driver, channel: str
+) -> None:
+    """issue 6, item 4: and a count only when keys come or go"""
+    name = await _client(npm, server.url)
+
+    def change(**step: object) -> list[str]:
+        return server.mutation("items:change", {"steps": [step]})
+
+    (id,) = change(do="insert", bucket=channel, rank=1, label="old", weight=1)
+    for sub, path in (("labels", "items:labelsAndRun"), ("n", "items:countAndRun"), ("all", "items:inBucket")):
+        await npm.call("subscribe", name=name, sub=sub, path=path, args={"bucket": channel})
+        await npm.until_update(sub, bool)
+    for weight in (2, 3, 4):
+        change(do="weigh", id=id, weight=weight)
+        await npm.until_update("all", lambda rows, weight=weight: rows[0]["weight"] == weight)
+    # Whole documents were sent again each time, all queries of a client are of one moment: these did not run.
+    assert len(npm.updates("labels")) == len(npm.updates("n")) == 1
+    change(do="label", id=id, label="new")
+    await npm.until_update("labels", lambda value: value["labels"] == ["new"])
+    assert len(npm.updates("labels")) == 2
+    change(do="move", id=id, bucket=f"{channel} elsewhere", rank=1)
+    await npm.until_update("labels", lambda value: value["labels"] == [])
+    await npm.until_update("n", lambda value: value["count"] == 0)
+    assert [len(npm.updates(sub)) for sub in ("labels", "n")] == [3, 2]
+
+
 async def test_documents_have_their_system_fields(server: ReactorProcess, npm: Driver, channel: str) -> None:
     name = await _client(npm, server.url)
     id = await npm.call("mutation", name=name, path="messages:send", args={"channel": channel, "body": "x"})

@@ -3,10 +3,22 @@
 Every query takes a `nonce` that it ignores: with one of its own, a call can't be answered from another one's result.
 """
 
+import itertools
 from typing import Any
 
-from reactor import Id, MutationCtx, PaginationOptions, PaginationResult, QueryCtx, mutation, query
+from reactor import Id, MutationCtx, PaginationOptions, PaginationResult, Projection, QueryCtx, mutation, query
 from schema import Item
+
+runs = itertools.count(1)
+
+
+class Label(Projection):
+    label: str
+
+
+class Weight(Projection):
+    id: Id[Item]
+    weight: float | None = None
 
 
 @query
@@ -47,6 +59,38 @@ async def heavy(ctx: QueryCtx, bucket: str, nonce: str = "") -> list[str]:
     """A Python predicate over a bucket."""
     rows = ctx.db.query(Item).with_index("by_bucket_rank", bucket=bucket)
     return [row.label for row in await rows.filter(lambda item: (item.weight or 0) > 5).collect()]
+
+
+@query
+async def labels(ctx: QueryCtx, bucket: str, nonce: str = "") -> list[str]:
+    """A projection: patches of weights are none of its business."""
+    rows = ctx.db.query(Item).with_index("by_bucket_rank", bucket=bucket)
+    return [row.label for row in await rows.select(Label).collect()]
+
+
+@query
+async def labels_of_heavy(ctx: QueryCtx, bucket: str, nonce: str = "") -> list[str]:
+    """A predicate on whole documents before the projection."""
+    rows = ctx.db.query(Item).with_index("by_bucket_rank", bucket=bucket)
+    return [row.label for row in await rows.filter(lambda item: (item.weight or 0) > 5).select(Label).take(2)]
+
+
+@query
+async def weights(ctx: QueryCtx, at_least: int, nonce: str = "") -> list[Weight]:
+    rows = ctx.db.query(Item).with_index("by_rank", lambda q: q.gte("rank", at_least))
+    return await rows.select(Weight).filter(lambda row: row.weight is not None).collect()
+
+
+@query
+async def labels_and_run(ctx: QueryCtx, bucket: str) -> dict[str, Any]:
+    """Tells how often it ran: what no query should do, and a test needs."""
+    rows = ctx.db.query(Item).with_index("by_bucket_rank", bucket=bucket)
+    return {"labels": [row.label for row in await rows.select(Label).collect()], "run": next(runs)}
+
+
+@query
+async def count_and_run(ctx: QueryCtx, bucket: str) -> dict[str, Any]:
+    return {"count": await ctx.db.query(Item).with_index("by_bucket_rank", bucket=bucket).count(), "run": next(runs)}
 
 
 @query
