@@ -27,7 +27,7 @@ from reactor.values.size import check_document_limits
 from reactor.values.types import UNSET, values_equal
 from reactor.values.wire import decode_stored, encode, encode_changed
 
-__all__ = ["DocumentCheck", "MissingTable", "WriteObserver", "WriteTransaction"]
+__all__ = ["DocumentCheck", "MissingTable", "WriteObserver", "WriteTransaction", "check_table_name"]
 
 DocumentCheck = Callable[[bytes, dict[str, Any]], None]
 """Schema enforcement: given a whole document, encoded and as a tree, raises InvalidDocument."""
@@ -207,10 +207,7 @@ class WriteTransaction(Transaction):
         """
         table = self.catalogue.tables.get(table_name)
         if table is None:
-            check_table_name(table_name)
-            if len(self.catalogue.tables) >= MAX_TABLES:
-                raise LimitExceeded(f"Number of tables cannot exceed {MAX_TABLES}.", code="TooManyTables")
-            raise MissingTable(table_name)
+            table = self.require_table(table_name)
         document_id = new_id(table.number, int(self.now_ms * 1e6))
         document = {**fields, "_id": document_id, "_creationTime": self._creation_time}
         body = self._checked(table, document)
@@ -226,6 +223,19 @@ class WriteTransaction(Transaction):
         self._documents[document_id] = table, body
         self._note(table, document_id, None, document)
         return document_id
+
+    def require_table(self, name: str) -> TableInfo:
+        """The table of this name.
+
+        Raises MissingTable (for the committer) when it does not exist yet; DatabaseError, LimitExceeded when it can't be made.
+        """
+        table = self.catalogue.tables.get(name)
+        if table is None:
+            check_table_name(name)
+            if len(self.catalogue.tables) >= MAX_TABLES:
+                raise LimitExceeded(f"Number of tables cannot exceed {MAX_TABLES}.", code="TooManyTables")
+            raise MissingTable(name)
+        return table
 
     def insert_existing(self, table: TableInfo, document: dict[str, Any]) -> None:
         """Insert a document with its `_id` and `_creationTime` (import and restore).

@@ -63,16 +63,22 @@ class CronJob:
     next_time: float
     previous_time: float | None
     running: float | None
+    creation_time: float
 
 
 @dataclass(frozen=True, slots=True)
 class CronRunRecord:
-    """One run in the history. `error` is None when it succeeded."""
+    """One run in the history of the cron `name`. `error` is None when it succeeded."""
 
     scheduled_time: float
     completed_time: float
     error: str | None
     log_lines: tuple[str, ...]
+    id: str
+    creation_time: float
+    name: str
+    is_truncated: bool
+    """Whether there were more log lines than were kept."""
 
 
 def _cron(body: bytes) -> CronJob:
@@ -86,6 +92,7 @@ def _cron(body: bytes) -> CronJob:
         document["nextTime"],
         document.get("previousTime"),
         document.get("running"),
+        document["_creationTime"],
     )
 
 
@@ -161,18 +168,22 @@ def complete(
             "Skipping %d run(s) of job %s because multiple scheduled runs are in the past", skipped, cron.name
         )
     _patch(tx, cron_id, {"running": UNSET, "previousTime": due, "nextTime": next_time})
+    record = {"name": cron.name, "scheduledTime": due, "completedTime": now, **_kept_lines(log_lines)}
+    with off_the_books(tx):
+        tx.insert(RUNS, record if error is None else {**record, "error": error})
+    _keep_runs(tx, cron.name, RUNS_KEPT)
+    return _read(tx, cron_id)
+
+
+def _kept_lines(log_lines: Iterable[str]) -> dict[str, Any]:
     kept: list[str] = []
     size = 0
     for line in log_lines:
         size += len(line)
         if size > LOG_BYTES_KEPT:
-            break
+            return {"logLines": kept, "truncated": True}
         kept.append(line)
-    record = {"name": cron.name, "scheduledTime": due, "completedTime": now, "logLines": kept}
-    with off_the_books(tx):
-        tx.insert(RUNS, record if error is None else {**record, "error": error})
-    _keep_runs(tx, cron.name, RUNS_KEPT)
-    return _read(tx, cron_id)
+    return {"logLines": kept}
 
 
 def fail_interrupted(tx: WriteTransaction, *, splay: bool) -> None:
@@ -191,11 +202,21 @@ def _keep_runs(tx: WriteTransaction, name: str, most: int) -> None:
             tx.delete(table, document["_id"])
 
 
-def last_runs(tx: Transaction, name: str) -> list[CronRunRecord]:
-    """The history of a cron, oldest first."""
+def last_runs(tx: Transaction, name: str | None = None) -> list[CronRunRecord]:
+    """The history of a cron, oldest first; of all of them, cron by cron, without a name."""
     index = tx.catalogue.tables[RUNS].indexes["by_name_and_time"]
-    runs: list[CronRunRecord] = []
-    for _, body in _rows(tx, make_range(index, (name,))):
-        run: Any = decode(body)
-        runs.append(CronRunRecord(run["scheduledTime"], run["completedTime"], run.get("error"), tuple(run["logLines"])))
-    return runs
+    return [_run(body) for _, body in _rows(tx, make_range(index, () if name is None else (name,)))]
+
+
+def _run(body: bytes) -> CronRunRecord:
+    run: Any = decode(body)
+    return CronRunRecord(
+        run["scheduledTime"],
+        run["completedTime"],
+        run.get("error"),
+        tuple(run["logLines"]),
+        run["_id"],
+        run["_creationTime"],
+        run["name"],
+        run.get("truncated", False),
+    )

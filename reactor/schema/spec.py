@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 from reactor.errors import SchemaError
@@ -41,18 +41,24 @@ def table_json(table: TableDefinition) -> dict[str, Any]:
     """One table: its indexes by kind, staged ones apart, and its document validator."""
     return {
         "tableName": table.name,
-        "indexes": [_index(index) for index in table.indexes if not index.staged],
-        "stagedDbIndexes": [_index(index) for index in table.indexes if index.staged],
-        "searchIndexes": [_search(index) for index in table.search_indexes if not index.staged],
-        "stagedSearchIndexes": [_search(index) for index in table.search_indexes if index.staged],
-        "vectorIndexes": [_vector(index) for index in table.vector_indexes if not index.staged],
-        "stagedVectorIndexes": [_vector(index) for index in table.vector_indexes if index.staged],
+        "indexes": _listed(_index, table.indexes, staged=False),
+        "stagedDbIndexes": _listed(_index, table.indexes, staged=True),
+        "searchIndexes": _listed(_search, table.search_indexes, staged=False),
+        "stagedSearchIndexes": _listed(_search, table.search_indexes, staged=True),
+        "vectorIndexes": _listed(_vector, table.vector_indexes, staged=False),
+        "stagedVectorIndexes": _listed(_vector, table.vector_indexes, staged=True),
         "documentType": table.validator.json(),
     }
 
 
+def _listed(json: Callable[[Any], dict[str, Any]], indexes: Iterable[Any], *, staged: bool) -> list[dict[str, Any]]:
+    """By name, whatever the order of their declarations."""
+    return [json(index) for index in sorted(indexes, key=lambda index: index.name) if index.staged is staged]
+
+
 def _index(index: IndexDefinition) -> dict[str, Any]:
-    return {"indexDescriptor": index.name, "fields": list(index.fields)}
+    # Every index ends in the creation time, and tools compare the list with that at its end.
+    return {"indexDescriptor": index.name, "fields": [*index.fields, "_creationTime"]}
 
 
 def _search(index: SearchIndexDefinition) -> dict[str, Any]:

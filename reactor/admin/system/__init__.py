@@ -1,5 +1,14 @@
 """The `_system/…` functions. Importing this package makes them part of every app."""
 
-from reactor.admin.system import deployment, environment, functions, tables
+from reactor.admin.system import (
+    crons,
+    deployment,
+    documents,
+    environment,
+    functions,
+    schemas,
+    table_documents,
+    tables,
+)
 
-__all__ = ["deployment", "environment", "functions", "tables"]
+__all__ = ["crons", "deployment", "documents", "environment", "functions", "schemas", "table_documents", "tables"]

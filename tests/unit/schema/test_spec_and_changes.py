@@ -27,8 +27,8 @@ def test_the_schema_has_convex_json() -> None:
     assert data["schemaValidation"] is False
     assert [table["tableName"] for table in data["tables"]] == ["articles", "messages", "projects"]
     articles, messages, projects = data["tables"]
-    assert projects["indexes"] == [{"indexDescriptor": "by_user", "fields": ["userId"]}]
-    assert projects["stagedDbIndexes"] == [{"indexDescriptor": "later", "fields": ["name"]}]
+    assert projects["indexes"] == [{"indexDescriptor": "by_user", "fields": ["userId", "_creationTime"]}]
+    assert projects["stagedDbIndexes"] == [{"indexDescriptor": "later", "fields": ["name", "_creationTime"]}]
     assert messages["searchIndexes"] == [
         {"indexDescriptor": "by_text", "searchField": "content", "filterFields": ["projectId"]}
     ]
