@@ -44,6 +44,7 @@ from reactor.runtime.app import App
 from reactor.runtime.backend import LiveBackend
 from reactor.runtime.cron_declarations import declared_crons
 from reactor.runtime.environment import loading_with
+from reactor.runtime.executions import Executions, print_log_lines
 from reactor.runtime.file_service import FILE_PATH, UPLOAD_PATH, FileService
 from reactor.runtime.host import Host
 from reactor.runtime.loader import AppLoader
@@ -103,6 +104,9 @@ class Reactor:
         """Called when the store can't go on, from the event loop. The server should then be stopped and started again."""
         self.on_progress: Progress | None = None
         """Called while a schema change is brought to the documents: with what is going on, and how many it has covered."""
+        self.executions = Executions()
+        """Told of every function that was run."""
+        self.executions.listen(print_log_lines)
         self.admin_keys: tuple[str, ...] = self.settings.admin_keys
         self.admin_key_path: Path | None = None
         """Where the admin key was kept that was made here, or None."""
@@ -170,7 +174,7 @@ class Reactor:
                 dev=settings.dev,
                 files=self.files,
             )
-            self.backend = LiveBackend(database, self.host, dev=settings.dev)
+            self.backend = LiveBackend(database, self.host, dev=settings.dev, executions=self.executions)
             undo.push_async_callback(self.backend.close)
             self.scheduler = Scheduler(database, self.backend)
             undo.push_async_callback(self.scheduler.close, settings.stop_grace_s)

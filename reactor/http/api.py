@@ -162,7 +162,7 @@ class FunctionApi:
             _check_path(path)
         caller = await self.caller(request)
         # One cut of a subscriber: a pinned snapshot may not be had, and nothing is left to hold.
-        subscriber = self._backend.subscriber(caller)
+        subscriber = self._backend.subscriber(caller, door="HttpApi")
         try:
             for number, (path, args, _) in enumerate(calls):
                 subscriber.add(number, path, args)

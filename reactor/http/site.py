@@ -27,6 +27,7 @@ from reactor.errors import ApplicationError, InvalidValue, LimitExceeded, Reacto
 from reactor.http.request import Receive, Scope, Send
 from reactor.limits import Limits
 from reactor.runtime.app import App
+from reactor.runtime.executions import Executions
 from reactor.runtime.failures import failure_of
 from reactor.runtime.host import Host, Runner
 from reactor.runtime.http_action import HttpAction
@@ -69,6 +70,7 @@ class SiteBackend(Runner, Protocol):
     app: App
     host: Host
     dev: bool
+    executions: Executions
 
 
 class RequestTooLarge(LimitExceeded):
@@ -146,7 +148,15 @@ class Site:
         try:
             caller = caller or await self._caller(headers.get(b"authorization"))
             host = self._backend.host
-            action = HttpAction(app, route, self._backend, caller, host=host, request_id=request_id)
+            action = HttpAction(
+                app,
+                route,
+                self._backend,
+                caller,
+                host=host,
+                request_id=request_id,
+                executions=self._backend.executions,
+            )
             request = UserRequest(_user_scope(scope, headers, path, route), exchange.receive)
 
             async def work() -> None:
@@ -189,13 +199,17 @@ class Site:
 
     async def _run(self, action: HttpAction, route: BoundRoute, request: UserRequest, exchange: Exchange) -> None:
         """Call the handler and send its answer; never raises but when cancelled."""
+        failed: BaseException | None = None
         try:
             await action.within_limit(self._respond(action, route, request, exchange))
         except Exception as error:
+            failed = error
             await self._fail(action, error, exchange)
+        except BaseException as error:
+            failed = error
+            raise
         finally:
-            for line in action.log_lines():
-                logger.info("%s: %s", route.path, line)
+            action.report(exchange.status, failed)
 
     async def _respond(self, action: HttpAction, route: BoundRoute, request: UserRequest, exchange: Exchange) -> None:
         body = None
@@ -265,6 +279,8 @@ class Exchange:
     def __init__(self, scope: Scope, receive: Receive, send: Send, limits: Limits) -> None:
         self.started = False
         """Whether the head of the answer is out."""
+        self.status = 0
+        """Of the answer, once it has begun."""
         self._scope, self._receive, self._send, self._limits = scope, receive, send, limits
         self._is_head = scope["method"] == "HEAD"
         self._without_body = scope["method"] in _WITHOUT_BODY
@@ -300,6 +316,7 @@ class Exchange:
         if event["type"] == "http.response.start":
             event = self._checked_head(event)
             self.started = True
+            self.status = event["status"]
             await self._pass_on(event)
         elif event["type"] == "http.response.body":
             body = bytes(event.get("body", b""))

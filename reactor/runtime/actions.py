@@ -6,6 +6,7 @@ import asyncio
 import contextvars
 import random
 from collections.abc import Callable, Mapping, Sequence
+from time import perf_counter
 from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar, overload
 
 from typing_extensions import TypeForm
@@ -19,7 +20,7 @@ from reactor.runtime.execute import Execution, attach, decode_arguments, encode_
 from reactor.runtime.files import ActionStorage
 from reactor.runtime.host import DEFAULT_HOST, Host, Runner
 from reactor.runtime.later import not_yet
-from reactor.runtime.logs import CURRENT, ContextLog, LogLines, capture_output
+from reactor.runtime.logs import CURRENT, ContextLog, LogLine, LogLines, capture_output
 from reactor.runtime.nested import encode_call
 from reactor.runtime.references import FunctionProxy
 from reactor.runtime.registry import Action, Mutation, Query, RegisteredFunction
@@ -53,10 +54,29 @@ class ActionAuth:
 class _Running:
     """The state of one running action."""
 
-    __slots__ = ("alive", "app", "caller", "fn", "host", "is_transactional", "logs", "request_id", "rng", "runner")
+    __slots__ = (
+        "alive",
+        "app",
+        "caller",
+        "execution_id",
+        "fn",
+        "host",
+        "is_transactional",
+        "logs",
+        "request_id",
+        "rng",
+        "runner",
+    )
 
     def __init__(
-        self, app: App, fn: RegisteredFunction, runner: Runner, caller: Caller, host: Host, request_id: str
+        self,
+        app: App,
+        fn: RegisteredFunction,
+        runner: Runner,
+        caller: Caller,
+        host: Host,
+        request_id: str,
+        execution_id: str,
     ) -> None:
         self.app = app
         self.fn = fn
@@ -64,7 +84,8 @@ class _Running:
         self.caller = caller
         self.host = host
         self.request_id = request_id
-        self.logs = LogLines(host.limits)
+        self.execution_id = execution_id
+        self.logs = LogLines(host.limits, host.clock)
         self.is_transactional = False
         self.rng: random.Random | None = None
         self.alive = True
@@ -186,7 +207,14 @@ class ActionCtx:
         # What the engine prints and logs on the way is not the action's.
         token = CURRENT.set(None)
         try:
-            result = await running.runner.run(running.app, target, raw, running.caller, request_id=running.request_id)
+            result = await running.runner.run(
+                running.app,
+                target,
+                raw,
+                running.caller,
+                request_id=running.request_id,
+                parent=running.execution_id,
+            )
         except Exception as error:
             running.logs.extend(execution_of(error).log_lines)
             raise
@@ -205,10 +233,17 @@ async def execute_action(
     *,
     host: Host = DEFAULT_HOST,
     request_id: str = "",
+    execution_id: str = "",
+    on_line: Callable[[LogLine], None] | None = None,
 ) -> Execution:
-    """Run an action on the event loop. Raises what it raises, with its log lines attached (`execution_of`)."""
+    """Run an action on the event loop. Raises what it raises, with its log lines attached (`execution_of`).
+
+    `execution_id` is the parent of what it calls; `on_line` is told of its log lines as they come.
+    """
     capture_output()
-    running = _Running(app, fn, runner, caller, host, request_id)
+    began = perf_counter()
+    running = _Running(app, fn, runner, caller, host, request_id, execution_id)
+    running.logs.on_line = on_line
     limits = host.limits
     context = contextvars.copy_context()
     context.run(CURRENT.set, running)
@@ -225,9 +260,9 @@ async def execute_action(
                 f"Function execution timed out (maximum duration: {limits.action_time_s:g}s)", code="FunctionTimedOut"
             ) from error
         value = encode_result(fn, result, runner.table_name, limits.result_bytes)
-        return Execution(value, running.logs.finish())
-    except Exception as error:
-        attach(error, Execution(b"", running.logs.finish()))
+        return Execution(value, running.logs.finish(), began=began, seconds=perf_counter() - began)
+    except BaseException as error:
+        attach(error, Execution(b"", running.logs.finish(), began=began, seconds=perf_counter() - began))
         raise
     finally:
         running.alive = False

@@ -24,9 +24,11 @@ from reactor.errors import DatabaseError, FunctionNotFound, LimitExceeded, React
 from reactor.runtime.actions import execute_action
 from reactor.runtime.app import App
 from reactor.runtime.execute import Execution, execute_query, execution_of
-from reactor.runtime.failures import failure_of, new_request_id
+from reactor.runtime.executions import Door, Executions, Finished, Kind, new_execution_id, print_log_lines
+from reactor.runtime.failures import new_request_id, told_of
 from reactor.runtime.host import Host, NestedResult
 from reactor.runtime.live import LiveQueries
+from reactor.runtime.logs import line_texts
 from reactor.runtime.mutation_job import MutationJob
 from reactor.runtime.pins import Pins
 from reactor.runtime.query_entry import QueryCall, QueryRun
@@ -47,11 +49,18 @@ T = TypeVar("T")
 
 
 class LiveBackend:
-    """See `waist.Backend` and `host.Runner`. `dev` shows errors and log lines to clients, production redacts them."""
+    """See `waist.Backend` and `host.Runner`. `dev` shows errors and log lines to clients, production redacts them.
 
-    def __init__(self, database: Database, host: Host, *, dev: bool) -> None:
+    `executions` is told of all that was run; without one, what functions log is printed.
+    """
+
+    def __init__(self, database: Database, host: Host, *, dev: bool, executions: Executions | None = None) -> None:
         self._database = database
         self.host = host
+        if executions is None:
+            executions = Executions()
+            executions.listen(print_log_lines)
+        self.executions = executions
         self.dev = dev
         self.app = App({})
         """The app in force; an empty one until the first deploy."""
@@ -64,7 +73,7 @@ class LiveBackend:
         self._action_slots = asyncio.Semaphore(host.limits.concurrent_actions)
         # Before LiveQueries: at a deploy's commit the app must have changed when queries are told to run again.
         database.listen(self._on_commit, lambda: None)
-        self.live = LiveQueries(database, self._run_query)
+        self.live = LiveQueries(database, self._run_query, executions)
         self._pins = Pins(database)
 
     async def close(self) -> None:
@@ -116,13 +125,13 @@ class LiveBackend:
 
     # Queries
 
-    def subscriber(self, caller: Caller) -> LiveSubscriber:
-        return self.live.subscriber(caller)
+    def subscriber(self, caller: Caller, *, door: Door = "SyncWorker") -> LiveSubscriber:
+        return self.live.subscriber(caller, door)
 
     async def query(self, path: str, args: bytes, caller: Caller, *, at_ts: int | None = None) -> Outcome:
         if at_ts is not None:
             return await self._query_at(path, args, caller, at_ts)
-        subscriber = self.live.subscriber(caller)
+        subscriber = self.live.subscriber(caller, "HttpApi")
         try:
             subscriber.add(0, path, args)
             cut = await subscriber.cut()
@@ -140,11 +149,12 @@ class LiveBackend:
         if snapshot is not None:
             try:
                 run = await snapshot.run(lambda reader: self._run_query(call, self._database.transaction(reader)))
+                self._report_query(run)
                 return _stamped(run.outcome, ts)
             except SnapshotEnded:
                 pass  # the store needed its space back: see whether the newest data will do
         if ts > self._database.processed_ts:
-            return self.failure(_out_of_retention(ts, "has not been reached yet"))
+            return self._told(_out_of_retention(ts, "has not been reached yet"), path)[0]
 
         def read(tx: Transaction) -> tuple[int, QueryRun]:
             tx.depend_on("code")  # the code of that time may be gone, too
@@ -152,36 +162,51 @@ class LiveBackend:
 
         with self._database.holding(ts):
             read_ts, run = await self._database.read(read)
+            self._report_query(run)
             await self._database.wait_processed(read_ts)
             if self._database.ring.first_touch(run.read_set, ts, read_ts) is None:
                 return _stamped(run.outcome, ts)
-        return self.failure(_out_of_retention(ts, "is no longer kept, and the data has changed since"))
+        return self._told(_out_of_retention(ts, "is no longer kept, and the data has changed since"), path)[0]
 
     def _run_query(self, call: QueryCall, tx: Transaction) -> QueryRun:
         """On a store thread. Never raises: what goes wrong is the outcome."""
-        began = time.monotonic()
+        began = time.perf_counter()
         app = self._app_at(tx.ts)
+        fn: RegisteredFunction | None = None
         execution = Execution()
+        request_id = new_request_id()
+        text: str | None = None
         try:
             fn = app.resolve(call.path, admin=call.caller.is_admin, kind="query")
-            request_id = new_request_id()
             execution = execute_query(
                 app, fn, call.args, tx, call.caller, host=self.host, journal=call.journal, request_id=request_id
             )
-            outcome: Outcome = Success(
-                execution.value, execution.log_lines if self.dev else (), tx.ts, execution.journal
-            )
-            self.log(fn, execution)
+            log_lines = line_texts(execution.log_lines) if self.dev else ()
+            outcome: Outcome = Success(execution.value, log_lines, tx.ts, execution.journal)
         except BaseException as error:
             execution = execution_of(error)
-            outcome = self.failure(error, call.path)
+            outcome, text = self._told(error, call.path, request_id)
         try:
             read_set = tx.read_set()
         except LimitExceeded as error:
-            outcome, read_set = self.failure(error, call.path), tx.coarse_read_set()
-        return QueryRun(
-            outcome, read_set, execution.observed_identity, execution.observed_time, time.monotonic() - began
-        )
+            outcome, text = self._told(error, call.path, request_id)
+            read_set = tx.coarse_read_set()
+        seconds = time.perf_counter() - began
+        finished: Finished | None = None
+        if self.executions.listeners:
+            path = call.path if fn is None else fn.path
+            finished = Finished(
+                "query", path, request_id, call.caller, "SyncWorker", began, seconds, execution.log_lines,
+                tx.usage, len(execution.value), text,
+                ts=tx.ts, is_known=fn is not None, code=outcome.code if isinstance(outcome, Failure) else "",
+            )  # fmt: skip
+        return QueryRun(outcome, read_set, execution.observed_identity, execution.observed_time, seconds, finished)
+
+    def _report_query(self, run: QueryRun) -> None:
+        """Of a run outside of the live queries, which report their own."""
+        if run.finished is not None:
+            run.finished.door = "HttpApi"
+            self.executions.report(run.finished)
 
     # Mutations and actions
 
@@ -196,19 +221,22 @@ class LiveBackend:
         request_id: str | None = None,
     ) -> None:
         app = self.app
+        request_id = request_id or new_request_id()
+        door: Door = "HttpApi" if session is None else "SyncWorker"
         try:
             fn = app.resolve(path, admin=caller.is_admin, kind="mutation")
         except ReactorError as error:
-            asyncio.get_running_loop().call_soon(done, self.failure(error, path, request_id))
+            failure = self.failed(error, "mutation", path, request_id, caller, door, is_known=False)
+            asyncio.get_running_loop().call_soon(done, failure)
             return
-        request_id = request_id or new_request_id()
 
         def finished(result: Execution | BaseException, ts: int) -> None:
             if isinstance(result, BaseException):
-                done(self.failure(result, path, request_id))
+                done(self.failed(result, "mutation", fn.path, request_id, caller, door))
             else:
-                self.log(fn, result)
-                done(Success(result.value, result.log_lines if self.dev else (), ts))
+                if self.executions.listeners:
+                    self.succeeded(fn, result, request_id, caller, door, ts)
+                done(Success(result.value, line_texts(result.log_lines) if self.dev else (), ts))
 
         self._submit(app, fn, args, caller, finished, session, request_id)
 
@@ -227,17 +255,46 @@ class LiveBackend:
             MutationJob(app, fn, args, caller, self.host, finished, lane=lane, request=session, request_id=request_id)
         )
 
-    async def action(self, path: str, args: bytes, caller: Caller, *, request_id: str | None = None) -> Outcome:
+    async def action(
+        self, path: str, args: bytes, caller: Caller, *, request_id: str | None = None, door: Door = "HttpApi"
+    ) -> Outcome:
         app = self.app
         request_id = request_id or new_request_id()
         try:
             fn = app.resolve(path, admin=caller.is_admin, kind="action")
+        except ReactorError as error:
+            return self.failed(error, "action", path, request_id, caller, door, is_known=False)
+        try:
             async with self._action_slots:
-                execution = await execute_action(app, fn, args, self, caller, host=self.host, request_id=request_id)
+                execution = await self.run_action(app, fn, args, caller, request_id=request_id, door=door)
         except Exception as error:
-            return self.failure(error, path, request_id)
-        self.log(fn, execution)
-        return Success(execution.value, execution.log_lines if self.dev else ())
+            return self._told(error, path, request_id)[0]
+        return Success(execution.value, line_texts(execution.log_lines) if self.dev else ())
+
+    async def run_action(
+        self,
+        app: App,
+        fn: RegisteredFunction,
+        args: bytes,
+        caller: Caller,
+        *,
+        request_id: str,
+        door: Door,
+        parent: str | None = None,
+    ) -> Execution:
+        """Run an action to its end, and report it. Raises the very exception that it raised."""
+        execution_id = new_execution_id()
+        tell = self.executions.line_teller("action", fn.path, request_id, execution_id)
+        try:
+            execution = await execute_action(
+                app, fn, args, self, caller,
+                host=self.host, request_id=request_id, execution_id=execution_id, on_line=tell,
+            )  # fmt: skip
+        except BaseException as error:
+            self.report_failure(error, "action", fn.path, request_id, caller, door, parent=parent, id=execution_id)
+            raise
+        self.succeeded(fn, execution, request_id, caller, door, parent=parent, id=execution_id)
+        return execution
 
     async def call(self, path: str, args: bytes, caller: Caller, *, request_id: str | None = None) -> Outcome:
         try:
@@ -246,9 +303,9 @@ class LiveBackend:
             # This door speaks of functions, not of public ones. Source: client-protocol 2.1.
             name = path.replace(".js:", ":").removesuffix(".js").removesuffix(":default")
             text = f"Could not find function for {name!r}. Did you forget to run `npx convex dev`?"
-            return self.failure(FunctionNotFound(text, code=error.code), path, request_id)
+            return self._told(FunctionNotFound(text, code=error.code), path, request_id)[0]
         except ReactorError as error:
-            return self.failure(error, path, request_id)
+            return self._told(error, path, request_id)[0]
         if fn.kind == "query":
             return await self.query(path, args, caller)
         if fn.kind == "action":
@@ -263,27 +320,40 @@ class LiveBackend:
         return await outcome
 
     async def run(
-        self, app: App, fn: RegisteredFunction, args: bytes, caller: Caller, *, request_id: str
+        self,
+        app: App,
+        fn: RegisteredFunction,
+        args: bytes,
+        caller: Caller,
+        *,
+        request_id: str,
+        parent: str | None = None,
     ) -> NestedResult:
         """Run one function for an action (or a test): a transaction of its own; its exceptions come as they are."""
         if fn.kind == "action":
-            execution = await execute_action(app, fn, args, self, caller, host=self.host, request_id=request_id)
+            execution = await self.run_action(
+                app, fn, args, caller, request_id=request_id, door="Action", parent=parent
+            )
             return NestedResult(execution.value, execution.log_lines)
         self.transactions += 1
         try:
-            execution = await self._transact(app, fn, args, caller, request_id)
+            execution, ts = await self._transact(app, fn, args, caller, request_id)
+        except Exception as error:
+            self.report_failure(error, fn.kind, fn.path, request_id, caller, "Action", parent=parent)
+            raise
         finally:
             self.transactions -= 1
+        self.succeeded(fn, execution, request_id, caller, "Action", ts, parent=parent)
         return NestedResult(execution.value, execution.log_lines)
 
     async def _transact(
         self, app: App, fn: RegisteredFunction, args: bytes, caller: Caller, request_id: str
-    ) -> Execution:
+    ) -> tuple[Execution, int]:
         if fn.kind == "query":
             return await self._database.read(
-                lambda tx: execute_query(app, fn, args, tx, caller, host=self.host, request_id=request_id)
+                lambda tx: (execute_query(app, fn, args, tx, caller, host=self.host, request_id=request_id), tx.ts)
             )
-        finished: asyncio.Future[Execution] = asyncio.get_running_loop().create_future()
+        finished: asyncio.Future[tuple[Execution, int]] = asyncio.get_running_loop().create_future()
 
         def deliver(result: Execution | BaseException, ts: int) -> None:
             if finished.done():
@@ -291,7 +361,7 @@ class LiveBackend:
             if isinstance(result, BaseException):
                 finished.set_exception(result)
             else:
-                finished.set_result(result)
+                finished.set_result((result, ts))
 
         self._submit(app, fn, args, caller, deliver, None, request_id)
         return await finished
@@ -305,19 +375,95 @@ class LiveBackend:
 
     # What people see
 
-    def failure(self, error: BaseException, path: str = "", request_id: str | None = None) -> Failure:
-        """What a caller is told of an error; the operator finds the whole of it in the log."""
-        request_id = request_id or new_request_id()
-        if not isinstance(error, ReactorError) or isinstance(error, StoreError):
-            logger.error("[%s] %s failed", request_id, path, exc_info=error)
-        for line in execution_of(error).log_lines:
-            logger.info("%s: %s", path, line)
-        return failure_of(error, request_id=request_id, redact=not self.dev, root=self.app.root)
+    def failed(
+        self,
+        error: BaseException,
+        kind: Kind,
+        path: str,
+        request_id: str,
+        caller: Caller,
+        door: Door,
+        *,
+        is_known: bool = True,
+    ) -> Failure:
+        """Report an execution that failed. Returns what its caller is told; the log gets the whole of it."""
+        failure, text = self._told(error, path, request_id)
+        if self.executions.listeners:
+            self._report_failure(error, text, kind, path, request_id, caller, door, is_known=is_known)
+        return failure
 
-    def log(self, fn: RegisteredFunction, execution: Execution) -> None:
-        """Show the operator what a function printed."""
-        for line in execution.log_lines:
-            logger.info("%s: %s", fn.path, line)
+    def report_failure(
+        self,
+        error: BaseException,
+        kind: Kind,
+        path: str,
+        request_id: str,
+        caller: Caller,
+        door: Door,
+        *,
+        parent: str | None = None,
+        id: str = "",
+    ) -> None:
+        """Report an execution that failed, where somebody else makes something of the error."""
+        if self.executions.listeners:
+            if isinstance(error, asyncio.CancelledError):
+                text = "The server stopped before it had ended."
+            else:
+                text = told_of(error, root=self.app.root)[1]
+            self._report_failure(error, text, kind, path, request_id, caller, door, parent=parent, id=id)
+
+    def _report_failure(
+        self,
+        error: BaseException,
+        text: str,
+        kind: Kind,
+        path: str,
+        request_id: str,
+        caller: Caller,
+        door: Door,
+        **more: Any,
+    ) -> None:
+        execution = execution_of(error)
+        finished = Finished(
+            kind, path, request_id, caller, door, execution.began or time.perf_counter(), execution.seconds,
+            execution.log_lines, execution.usage, error=text, **more,
+        )  # fmt: skip
+        finished.code = error.code if isinstance(error, ReactorError) else "Uncaught"
+        self.executions.report(finished)
+
+    def succeeded(
+        self,
+        fn: RegisteredFunction,
+        execution: Execution,
+        request_id: str,
+        caller: Caller,
+        door: Door,
+        ts: int = 0,
+        *,
+        parent: str | None = None,
+        id: str = "",
+    ) -> None:
+        """Report an execution, unless it was answered from the record of an earlier one."""
+        if self.executions.listeners and execution.began:
+            finished = Finished(
+                fn.kind, fn.path, request_id, caller, door, execution.began, execution.seconds, execution.log_lines,
+                execution.usage, len(execution.value), None, "", False, True, parent, ts, 0, id,
+            )  # fmt: skip
+            self.executions.report(finished)
+
+    def log_failure(self, error: BaseException, path: str, request_id: str) -> None:
+        """Errors that are nobody's decision, for the operator's log with their traceback."""
+        if not isinstance(error, ReactorError) or isinstance(error, StoreError):
+            logger.error(
+                "[%s] %s failed", request_id, path,
+                exc_info=error, extra={"request_id": request_id, "function": path},
+            )  # fmt: skip
+
+    def _told(self, error: BaseException, path: str, request_id: str | None = None) -> tuple[Failure, str]:
+        """What a caller is told of an error, and the whole of it; logs it, too."""
+        request_id = request_id or new_request_id()
+        self.log_failure(error, path, request_id)
+        return told_of(error, request_id=request_id, redact=not self.dev, root=self.app.root)
 
 
 def wanted_index(index: AnyIndexDefinition) -> WantedIndex:

@@ -69,7 +69,7 @@ class Root:
         self.path = path
         self.journal = journal
         self.request_id = request_id
-        self.logs = LogLines(host.limits)
+        self.logs = LogLines(host.limits, host.clock)
         self.pending: set[Operation[Any]] = set()
         """Operations that were created and not awaited yet."""
         self.thread = get_ident()

@@ -7,10 +7,12 @@ A failure is raised as the very exception of the user's code, with the `Executio
 from __future__ import annotations
 
 from dataclasses import dataclass
+from time import perf_counter
 from typing import Any
 
 from reactor.auth.identity import Caller
 from reactor.engine.transaction import Transaction
+from reactor.engine.usage import Usage
 from reactor.engine.write_transaction import MissingTable
 from reactor.errors import FunctionError, InvalidArguments, InvalidResult, InvalidValue, LimitExceeded
 from reactor.runtime.app import App
@@ -18,6 +20,7 @@ from reactor.runtime.call import Call, Root, TimedOut
 from reactor.runtime.contexts import MutationCtx, QueryCtx
 from reactor.runtime.driver import run_root
 from reactor.runtime.host import DEFAULT_HOST, Host
+from reactor.runtime.logs import LogLine
 from reactor.runtime.nested import check_finished, invalid_arguments, invalid_result
 from reactor.runtime.registry import RegisteredFunction
 
@@ -29,11 +32,17 @@ class Execution:
     """What came of running a function. `value` is the encoded result, empty when it failed."""
 
     value: bytes = b""
-    log_lines: tuple[str, ...] = ()
+    log_lines: tuple[LogLine, ...] = ()
     observed_identity: bool = False
     observed_time: bool = False
     journal: str | None = None
     """Of a query that paginated: what keeps its page in place when it runs again."""
+    usage: Usage | None = None
+    """Of a query or mutation."""
+    began: float = 0.0
+    """By `time.perf_counter`; 0.0 when it was answered from the record of an earlier run."""
+    seconds: float = 0.0
+    """How long it took."""
 
 
 def execution_of(error: BaseException) -> Execution:
@@ -82,7 +91,15 @@ def _execute(root: Root, fn: RegisteredFunction, raw_args: bytes, make_ctx: Any)
     except BaseException as error:
         _raise(root, error)
         raise AssertionError("unreachable") from None
-    return Execution(value, root.logs.finish(), root.observed_identity, root.observed_time, root.journal_out)
+    return _execution(root, value)
+
+
+def _execution(root: Root, value: bytes) -> Execution:
+    began = root.started
+    return Execution(
+        value, root.logs.finish(), root.observed_identity, root.observed_time, root.journal_out,
+        root.tx.usage, began, perf_counter() - began,
+    )  # fmt: skip
 
 
 def _run(root: Root, fn: RegisteredFunction, raw_args: bytes, make_ctx: Any) -> bytes:
@@ -169,10 +186,7 @@ def _raise(root: Root, error: BaseException) -> None:
         error = ended
     for operation in list(root.pending):
         operation.close()
-    attach(
-        error,
-        Execution(b"", root.logs.finish(), root.observed_identity, root.observed_time, root.journal_out),
-    )
+    attach(error, _execution(root, b""))
     raise error
 
 

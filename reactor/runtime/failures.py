@@ -22,11 +22,12 @@ from reactor.errors import (
     Unavailable,
 )
 from reactor.runtime.execute import execution_of
+from reactor.runtime.logs import line_texts
 from reactor.runtime.waist import Failure
 from reactor.schema.dumping import dump
 from reactor.values.wire import encode
 
-__all__ = ["failure_of", "new_request_id", "request_id_of", "uncaught_text"]
+__all__ = ["failure_of", "new_request_id", "request_id_of", "told_of", "uncaught_text"]
 
 _PACKAGE: Final = str(Path(__file__).parents[1]) + os.sep
 _STDLIB: Final = sysconfig.get_paths()["stdlib"] + os.sep
@@ -57,6 +58,13 @@ def failure_of(
     With `redact` only that it failed, and the data of an ApplicationError. `root` shortens file names. The error's log
     lines come along (`execution_of`).
     """
+    return told_of(error, request_id=request_id, redact=redact, root=root)[0]
+
+
+def told_of(
+    error: BaseException, *, request_id: str | None = None, redact: bool = False, root: Path | None = None
+) -> tuple[Failure, str]:
+    """What a client gets to know about `error` (`failure_of`), and the whole text, for the operator."""
     request_id = request_id or new_request_id()
     execution = execution_of(error)
     data: bytes | None = None
@@ -70,19 +78,19 @@ def failure_of(
             )
     head = f"[Request ID: {request_id}] Server Error"
     overloaded = isinstance(error, Unavailable)
+    whole = text = uncaught_text(error, data, root)
     if isinstance(error, StoreError):
         # Our disk's troubles are not for clients; the operator has them in the server's log.
         text = "Your request couldn't be completed. Try again later."
-    else:
-        text = uncaught_text(error, data, root)
-    return Failure(
+    failure = Failure(
         message=head if redact and not overloaded else f"{head}\n{text}",
         data=data,
-        log_lines=() if redact else execution.log_lines,
+        log_lines=() if redact else line_texts(execution.log_lines),
         code=error.code if isinstance(error, ReactorError) else "Uncaught",
         overloaded=overloaded,
         journal=execution.journal,
     )
+    return failure, whole
 
 
 def uncaught_text(error: BaseException, data: bytes | None = None, root: Path | None = None) -> str:

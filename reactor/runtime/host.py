@@ -13,6 +13,7 @@ from reactor.engine.write_transaction import WriteTransaction
 from reactor.limits import DEFAULT_LIMITS, Limits
 from reactor.model.environment import BUILT_IN
 from reactor.runtime.app import App
+from reactor.runtime.logs import LogLine
 from reactor.runtime.poison import PoisonGuard
 from reactor.runtime.registry import RegisteredFunction
 
@@ -29,18 +30,25 @@ class NestedResult:
     """What a function called by an action came back with."""
 
     value: bytes
-    log_lines: tuple[str, ...] = ()
+    log_lines: tuple[LogLine, ...] = ()
 
 
 class Runner(Protocol):
     """How an action reaches functions: each call is an execution of its own. The backend implements it."""
 
     async def run(
-        self, app: App, fn: RegisteredFunction, args: bytes, caller: Caller, *, request_id: str
+        self,
+        app: App,
+        fn: RegisteredFunction,
+        args: bytes,
+        caller: Caller,
+        *,
+        request_id: str,
+        parent: str | None = None,
     ) -> NestedResult:
         """Run `fn` (of the action's own `app` generation) to its end. Raises the very exception that it raised.
 
-        An action that calls an action gets here, too.
+        An action that calls an action gets here, too. `parent` is the execution id of the action that calls.
         """
         ...
 

@@ -8,12 +8,15 @@ from __future__ import annotations
 import asyncio
 import contextvars
 from collections.abc import Awaitable, Callable
+from time import perf_counter
 from typing import Any
 
 from reactor.auth.identity import Caller
-from reactor.errors import FunctionError, LimitExceeded
+from reactor.errors import FunctionError, LimitExceeded, ReactorError
 from reactor.runtime.actions import ActionCtx, _Running
 from reactor.runtime.app import App
+from reactor.runtime.executions import Executions, Finished, new_execution_id
+from reactor.runtime.failures import uncaught_text
 from reactor.runtime.host import Host, Runner
 from reactor.runtime.http_router import BoundRoute
 from reactor.runtime.logs import CURRENT, capture_output
@@ -25,11 +28,23 @@ class HttpAction:
     """One run of a route's handler."""
 
     def __init__(
-        self, app: App, route: BoundRoute, runner: Runner, caller: Caller, *, host: Host, request_id: str
+        self,
+        app: App,
+        route: BoundRoute,
+        runner: Runner,
+        caller: Caller,
+        *,
+        host: Host,
+        request_id: str,
+        executions: Executions,
     ) -> None:
         self.app, self.route, self.request_id = app, route, request_id
         self._limit_s = host.limits.action_time_s
-        running: Any = _Running(app, route, runner, caller, host, request_id)  # type: ignore[arg-type]  # its path is used
+        self._caller, self._executions = caller, executions
+        self._id = new_execution_id()
+        self._began = perf_counter()
+        running: Any = _Running(app, route, runner, caller, host, request_id, self._id)  # type: ignore[arg-type]  # its path is used
+        running.logs.on_line = executions.line_teller("httpAction", route.path, request_id, self._id)
         self._running = running
 
     def start(self, work: Callable[[], Awaitable[None]]) -> asyncio.Task[None]:
@@ -70,6 +85,18 @@ class HttpAction:
             # The event loop would pass it on and end the server.
             raise FunctionError(f"The function raised SystemExit: {error}") from error
 
-    def log_lines(self) -> tuple[str, ...]:
-        """All that was printed and logged; to be asked once, at the end."""
-        return self._running.logs.finish()
+    def report(self, status: int, error: BaseException | None) -> None:
+        """Tell what became of it, once its answer has been sent; `status` is 0 when none was."""
+        lines = self._running.logs.finish()
+        if not self._executions.listeners:
+            return
+        finished = Finished(
+            "httpAction", self.route.path, self.request_id, self._caller, "HttpEndpoint",
+            self._began, perf_counter() - self._began, lines, id=self._id, status=status,
+        )  # fmt: skip
+        if isinstance(error, asyncio.CancelledError):
+            finished.error = "The server stopped before it had ended."
+        elif error is not None:
+            finished.error = uncaught_text(error, root=self.app.root)
+            finished.code = error.code if isinstance(error, ReactorError) else "Uncaught"
+        self._executions.report(finished)

@@ -23,6 +23,8 @@ from reactor.engine.commit_record import CommitRecord
 from reactor.engine.database import Database
 from reactor.engine.invalidation import InvalidationIndex
 from reactor.engine.transaction import Transaction
+from reactor.runtime.executions import Door, Executions, Finished
+from reactor.runtime.failures import new_request_id
 from reactor.runtime.query_entry import SHARED, Entry, Family, QueryCall, QueryRun, make_version
 from reactor.runtime.subscriber import LiveSubscriber
 from reactor.runtime.waist import Success
@@ -48,9 +50,10 @@ TIME_SENSITIVE_NS: Final = 17_000_000_000
 class LiveQueries:
     """All entries and subscribers of one deployment. Lives on the event loop."""
 
-    def __init__(self, database: Database, run: RunQuery) -> None:
+    def __init__(self, database: Database, run: RunQuery, executions: Executions | None = None) -> None:
         self._database = database
         self._run = run
+        self._executions = executions or Executions()
         self._index: InvalidationIndex[Entry] = InvalidationIndex()
         self._families: dict[Family, dict[str, Entry]] = {}
         self._idle: OrderedDict[Entry, int] = OrderedDict()
@@ -63,12 +66,14 @@ class LiveQueries:
         self._closed = False
         self.runs = 0
         """How many times a query function ran, for metrics and tests."""
+        self.cache_hits = 0
+        """How many times somebody new was given a result that was there."""
         database.listen(self._on_commit, self._after_batch)
 
     # Subscribers
 
-    def subscriber(self, caller: Caller) -> LiveSubscriber:
-        return LiveSubscriber(self, caller)
+    def subscriber(self, caller: Caller, door: Door = "SyncWorker") -> LiveSubscriber:
+        return LiveSubscriber(self, caller, door)
 
     @property
     def processed_ts(self) -> int:
@@ -132,6 +137,18 @@ class LiveQueries:
             del family[entry.caller_key]
             if not family:
                 del self._families[entry.family]
+
+    def served_from_cache(self, entry: Entry, caller: Caller, door: Door) -> None:
+        """Somebody new gets the result that an entry has: report it."""
+        self.cache_hits += 1
+        if self._executions.listeners and entry.version is not None:
+            outcome = entry.version.outcome
+            finished = Finished(
+                "query", entry.call.path, new_request_id(), caller, door, time.perf_counter(), 0.0, is_cached=True
+            )
+            if isinstance(outcome, Success):
+                finished.result_bytes, finished.ts = len(outcome.value), outcome.ts
+                self._executions.report(finished)
 
     # Commits
 
@@ -320,6 +337,11 @@ class LiveQueries:
         """Take one result in: its version, its validity, whom it may serve; then cuts for whom it was the last."""
         self.runs += 1
         self._learn(entry.call.path, run.seconds)
+        waiting = wave.waiting.pop(entry, [])
+        if run.finished is not None:
+            if waiting:
+                run.finished.door = waiting[0].door
+            self._executions.report(run.finished)
         entry.in_flight = False
         version = make_version(run.outcome)
         if entry.version is None or entry.version.number != version.number:
@@ -330,7 +352,6 @@ class LiveQueries:
         entry.observed_time = run.observed_time
         entry.ran_at_ns = self._database.clock.now_ns()
         self._index.register(entry, run.read_set)
-        waiting = wave.waiting.pop(entry, [])
         if run.observed_identity:
             if entry.caller_key == SHARED:
                 self._split(wave, lane, entry)

@@ -1,4 +1,4 @@
-"""What functions print and log: captured per call, rendered as `[LEVEL] text` lines, bounded.
+"""What functions print and log: captured per call as lines with a level and a time, bounded.
 
 `print` and everything else that writes to `sys.stdout`, and `logging` from INFO up whatever the root logger is set to,
 become lines of the function that is running in the current context; outside of functions nothing changes.
@@ -10,14 +10,53 @@ import contextvars
 import logging
 import sys
 import traceback
+from collections.abc import Callable, Iterable
 from typing import Any, Final, Protocol, TextIO
 
+import msgspec
+
+from reactor.clock import Clock
 from reactor.limits import Limits
 
-__all__ = ["CURRENT", "ContextLog", "LogCapture", "LogLines", "capture_output", "is_capturing"]
+__all__ = [
+    "CURRENT",
+    "ContextLog",
+    "LogCapture",
+    "LogLine",
+    "LogLines",
+    "capture_output",
+    "is_capturing",
+    "line_texts",
+]
 
 _LEVELS: Final = {"debug": "DEBUG", "log": "LOG", "info": "INFO", "warn": "WARN", "error": "ERROR"}
 _TRUNCATED: Final = " (truncated due to length)"
+
+
+class LogLine(msgspec.Struct, frozen=True, gc=False):
+    """One line. `messages` are the rendered values that were logged together; `timestamp` is in milliseconds."""
+
+    level: str
+    """LOG, INFO, WARN, ERROR or DEBUG."""
+    messages: tuple[str, ...]
+    timestamp: float
+    is_truncated: bool = False
+
+    @property
+    def text(self) -> str:
+        """The line as clients get it: `[LEVEL] text`."""
+        return f"[{self.level}] {' '.join(self.messages)}{_TRUNCATED if self.is_truncated else ''}"
+
+    @classmethod
+    def of_text(cls, text: str) -> LogLine:
+        """A line from its text; the time it was logged is not known any more."""
+        level, _, message = text.partition("] ")
+        return cls(level[1:], (message.removesuffix(_TRUNCATED),), 0.0, message.endswith(_TRUNCATED))
+
+
+def line_texts(lines: Iterable[LogLine]) -> tuple[str, ...]:
+    """The lines as clients get them."""
+    return tuple([line.text for line in lines]) if lines else ()
 
 
 class LogLines:
@@ -28,28 +67,40 @@ class LogLines:
     _overflowed = False
     _partial = ""
 
-    def __init__(self, limits: Limits) -> None:
-        self.lines: list[str] = []
+    on_line: Callable[[LogLine], None] | None = None
+    """Told of each line as it is added."""
+
+    def __init__(self, limits: Limits, clock: Clock) -> None:
+        self.lines: list[LogLine] = []
         self._limits = limits
+        self._clock = clock
 
-    def add(self, level: str, text: str) -> None:
-        """Add a line. `level` is LOG, INFO, WARN, ERROR or DEBUG; `text` is already rendered."""
-        limits = self._limits
-        if len(self.lines) >= limits.log_lines:
-            if not self._overflowed:
-                self._overflowed = True
-                # The overflow line takes the place of the last one, so that there are never more than the limit.
-                self.lines[-1] = f"[ERROR] Log overflow (maximum {limits.log_lines}). Remaining log lines omitted."
-            return
-        if len(text) > limits.log_line_chars:
-            text = text[: limits.log_line_chars] + _TRUNCATED
-        self.lines.append(f"[{level}] {text}")
+    def add(self, level: str, *messages: str) -> None:
+        """Add a line. `level` is LOG, INFO, WARN, ERROR or DEBUG; `messages` are already rendered."""
+        most = self._limits.log_line_chars
+        is_truncated = sum(map(len, messages)) + len(messages) - 1 > most
+        if is_truncated:
+            messages = (" ".join(messages)[:most],)
+        self._append(LogLine(level, messages, self._clock.now_ns() // 1_000 / 1_000, is_truncated))
 
-    def extend(self, lines: tuple[str, ...]) -> None:
+    def extend(self, lines: tuple[LogLine, ...]) -> None:
         """Take over the lines of a function that was called."""
         for line in lines:
-            level, _, text = line.partition("] ")
-            self.add(level[1:], text)
+            self._append(line)
+
+    def _append(self, line: LogLine) -> None:
+        most = self._limits.log_lines
+        if len(self.lines) >= most:
+            if self._overflowed:
+                return
+            self._overflowed = True
+            text = f"Log overflow (maximum {most}). Remaining log lines omitted."
+            # It takes the place of the last one, so that there are never more than the limit.
+            line = self.lines[-1] = LogLine("ERROR", (text,), line.timestamp)
+        else:
+            self.lines.append(line)
+        if self.on_line is not None:
+            self.on_line(line)
 
     def write(self, text: str) -> None:
         """Take a piece of what is printed. A piece that ends in a newline ends a line, as `print` does it."""
@@ -59,7 +110,7 @@ class LogLines:
             line, self._partial = self._partial.removesuffix("\n"), ""
             self.add("LOG", quote(line))
 
-    def finish(self) -> tuple[str, ...]:
+    def finish(self) -> tuple[LogLine, ...]:
         """All lines, an unfinished one included; the call has ended."""
         self.closed = True
         if self._partial:
@@ -84,9 +135,9 @@ def quote(text: str) -> str:
     return repr(text)
 
 
-def render(values: tuple[Any, ...]) -> str:
-    """Several values the way a console shows them: strings in quotes, separated by spaces."""
-    return " ".join(repr(value) for value in values)
+def render(values: tuple[Any, ...]) -> tuple[str, ...]:
+    """Values the way a console shows them: strings in quotes."""
+    return tuple([repr(value) for value in values])
 
 
 class ContextLog:
@@ -98,19 +149,19 @@ class ContextLog:
         self._lines = lines
 
     def __call__(self, *values: object) -> None:
-        self._lines.add("LOG", render(values))
+        self._lines.add("LOG", *render(values))
 
     def debug(self, *values: object) -> None:
-        self._lines.add("DEBUG", render(values))
+        self._lines.add("DEBUG", *render(values))
 
     def info(self, *values: object) -> None:
-        self._lines.add("INFO", render(values))
+        self._lines.add("INFO", *render(values))
 
     def warn(self, *values: object) -> None:
-        self._lines.add("WARN", render(values))
+        self._lines.add("WARN", *render(values))
 
     def error(self, *values: object) -> None:
-        self._lines.add("ERROR", render(values))
+        self._lines.add("ERROR", *render(values))
 
 
 class _Stdout:

@@ -11,6 +11,7 @@ import msgspec
 from reactor.auth.identity import Caller
 from reactor.engine.write_transaction import WriteTransaction
 from reactor.runtime.execute import Execution, execute_mutation
+from reactor.runtime.logs import LogLine, line_texts
 from reactor.runtime.registry import RegisteredFunction
 from reactor.store.protocol import RequestRecord
 
@@ -26,6 +27,7 @@ class _Payload(msgspec.Struct, array_like=True, frozen=True):
 
     value: bytes
     log_lines: tuple[str, ...]
+    """As texts: a client that asks again gets what it would have got."""
 
 
 _encoder = msgspec.msgpack.Encoder()
@@ -80,11 +82,11 @@ class MutationJob:
             fn.usual_s = fn.usual_s * 0.8 + (time.monotonic() - began) * 0.2
         if self.request is None:
             return b""
-        return _encoder.encode(_Payload(execution.value, execution.log_lines))
+        return _encoder.encode(_Payload(execution.value, line_texts(execution.log_lines)))
 
     def replay(self, record: RequestRecord) -> None:
         payload = _decoder.decode(record.payload)
-        self._execution = Execution(payload.value, payload.log_lines)
+        self._execution = Execution(payload.value, tuple(map(LogLine.of_text, payload.log_lines)))
 
     def succeed(self, ts: int) -> None:
         assert self._execution is not None

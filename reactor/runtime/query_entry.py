@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from reactor.auth.identity import Caller
 from reactor.engine.read_set import EMPTY, ReadSet
 from reactor.errors import InvalidValue
+from reactor.runtime.executions import Finished
 from reactor.runtime.waist import Failure, Outcome, Success, Version
 from reactor.values.wire import decode, encode
 
@@ -70,6 +71,8 @@ class QueryRun:
     observed_identity: bool
     observed_time: bool
     seconds: float
+    finished: Finished | None = None
+    """What is reported of it; None while nobody listens."""
 
 
 def make_version(outcome: Outcome) -> Version:

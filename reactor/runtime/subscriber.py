@@ -11,6 +11,7 @@ from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
 from reactor.auth.identity import Caller
+from reactor.runtime.executions import Door
 from reactor.runtime.query_entry import SHARED, Entry, QueryCall
 from reactor.runtime.waist import Cut, QueryUpdate
 
@@ -25,13 +26,14 @@ class LiveSubscriber:
     """See `waist.Subscriber`."""
 
     __slots__ = (
-        "_closed", "_cut", "_live", "_queries", "_sent", "_stale", "_touched", "_waiter", "caller", "needed",
+        "_closed", "_cut", "_live", "_queries", "_sent", "_stale", "_touched", "_waiter", "caller", "door", "needed",
         "not_before", "ts", "wave",
     )  # fmt: skip
 
-    def __init__(self, live: LiveQueries, caller: Caller) -> None:
+    def __init__(self, live: LiveQueries, caller: Caller, door: Door = "SyncWorker") -> None:
         self._live = live
         self.caller = caller
+        self.door: Door = door
         self.ts = 0
         """The timestamp of the last cut."""
         self.not_before = 0
@@ -46,7 +48,10 @@ class LiveSubscriber:
         self._closed = False
 
     def add(self, query_id: int, path: str, args: bytes, journal: str | None = None) -> None:
-        self._follow(query_id, self._live.entry_for(QueryCall.of(path, args, journal, self.caller)))
+        entry = self._live.entry_for(QueryCall.of(path, args, journal, self.caller))
+        if entry.is_fresh:
+            self._live.served_from_cache(entry, self.caller, self.door)
+        self._follow(query_id, entry)
         self.wake()
 
     def remove(self, query_id: int) -> None:

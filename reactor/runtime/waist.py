@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import Literal, Protocol
 
 from reactor.auth.identity import Caller
+from reactor.runtime.executions import Door
 
 __all__ = ["Backend", "Cut", "Failure", "Outcome", "QueryUpdate", "Subscriber", "Success", "Version"]
 
@@ -102,7 +103,7 @@ class Backend(Protocol):
         """The newest commit timestamp that has been published: what a new client may be told at once."""
         ...
 
-    def subscriber(self, caller: Caller) -> Subscriber: ...
+    def subscriber(self, caller: Caller, *, door: Door = "SyncWorker") -> Subscriber: ...
 
     async def query(self, path: str, args: bytes, caller: Caller, *, at_ts: int | None = None) -> Outcome:
         """Run (or serve from the cache) one query. `at_ts` pins the snapshot, see `pin_snapshot`."""
@@ -124,7 +125,9 @@ class Backend(Protocol):
         """
         ...
 
-    async def action(self, path: str, args: bytes, caller: Caller, *, request_id: str | None = None) -> Outcome:
+    async def action(
+        self, path: str, args: bytes, caller: Caller, *, request_id: str | None = None, door: Door = "HttpApi"
+    ) -> Outcome:
         """Run an action to its end. Cancelling the task that awaits it cancels the action: callers who must not, shield it."""
         ...
 

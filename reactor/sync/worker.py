@@ -213,7 +213,9 @@ class Worker:
     async def _act(self, call: Call) -> None:
         # Whatever becomes of the socket, the action runs to its end.
         try:
-            outcome = await self._backend.action(call.path, call.args, call.caller, request_id=call.log_id)
+            outcome = await self._backend.action(
+                call.path, call.args, call.caller, request_id=call.log_id, door="SyncWorker"
+            )
         except Exception:
             logger.exception("an action failed outside of its function")
             outcome = Failure("Your request couldn't be completed. Try again later.", code="InternalServerError")

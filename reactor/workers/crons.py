@@ -16,10 +16,10 @@ from reactor.faults import hit
 from reactor.model import cron_jobs
 from reactor.model.cron_jobs import CronJob, DeclaredCron
 from reactor.model.scheduled_functions import DIED
-from reactor.runtime.actions import execute_action
 from reactor.runtime.backend import LiveBackend
 from reactor.runtime.execute import Execution, execute_mutation, execution_of
 from reactor.runtime.failures import new_request_id
+from reactor.runtime.logs import line_texts
 from reactor.runtime.registry import RegisteredFunction
 from reactor.workers.alarm import Alarm, due_ns
 from reactor.workers.job_run import target_of
@@ -192,19 +192,23 @@ class CronWorker:
                     guard.survived(cron.id, int(due))
                 entry.usual_s = entry.usual_s * 0.8 + (time.monotonic() - began) * 0.2
             hit(MUTATION_RAN)
-            return cron_jobs.complete(tx, cron.id, due, error=None, log_lines=execution.log_lines, splay=self._splay)
+            return cron_jobs.complete(
+                tx, cron.id, due, error=None, log_lines=line_texts(execution.log_lines), splay=self._splay
+            )
 
         try:
             begun = await self._database.write(start, lane=LANE, background=True, usual_s=entry.usual_s)
         except (Unavailable, StoreError):
             raise
         except Exception as error:
+            path = cron.function.replace(".js:", ":") if fn is None else fn.path
+            self._backend.failed(error, "mutation", path, request_id, _NOBODY, "Cron", is_known=fn is not None)
             return await self._failed(cron, due, error)
         if begun is None or fn is None:
             return (await self._database.read(lambda tx: {c.id: c for c in cron_jobs.all_crons(tx)})).get(cron.id)
         if fn.kind == "mutation":
             if execution is not None:
-                self._backend.log(fn, execution)
+                self._backend.succeeded(fn, execution, request_id, _NOBODY, "Cron")
             return begun
         task = asyncio.current_task()
         if task is not None:
@@ -212,15 +216,15 @@ class CronWorker:
         self._tell_waiters()
         try:
             hit(ACTION_STARTS)
-            done = await execute_action(app, fn, begun.args, self._backend, _NOBODY, host=host, request_id=request_id)
+            done = await self._backend.run_action(app, fn, begun.args, _NOBODY, request_id=request_id, door="Cron")
             hit(ACTION_ENDED)
         except asyncio.CancelledError:  # we are closing
             return await self._complete(cron, due, DIED, ())
         except Exception as error:
             hit(ACTION_ENDED)
+            self._backend.log_failure(error, fn.path, request_id)
             return await self._failed(cron, due, error)
-        self._backend.log(fn, done)
-        return await self._complete(cron, due, None, done.log_lines)
+        return await self._complete(cron, due, None, line_texts(done.log_lines))
 
     def _tell_waiters(self) -> None:
         waiters, self._waiters = self._waiters, []
@@ -230,10 +234,9 @@ class CronWorker:
 
     async def _failed(self, cron: CronJob, due: float, error: Exception) -> CronJob | None:
         """The function failed: that is logged, and the cron goes on at its next time."""
-        self._backend.failure(error, cron.function)
         text = error_text(error, self._backend.app)
         logger.warning("cron %s (%s) failed: %s", cron.name, cron.function, text.rstrip())
-        return await self._complete(cron, due, text, execution_of(error).log_lines)
+        return await self._complete(cron, due, text, line_texts(execution_of(error).log_lines))
 
     async def _complete(self, cron: CronJob, due: float, error: str | None, log_lines: Sequence[str]) -> CronJob | None:
         return await self._database.write(

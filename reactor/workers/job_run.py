@@ -50,14 +50,19 @@ def target_of(app: App, name: str) -> RegisteredFunction:
 
 
 class JobRun:
-    """See `engine.committer.WriteJob`. `done(run, error)` is called once, on the event loop."""
+    """See `engine.committer.WriteJob`. `done(run, error, ts)` is called once, on the event loop."""
 
     lane = LANE
     request: tuple[str, int] | None = None
     background = True
 
     def __init__(
-        self, job_id: str, app: App, host: Host, usual_s: float, done: Callable[[JobRun, BaseException | None], None]
+        self,
+        job_id: str,
+        app: App,
+        host: Host,
+        usual_s: float,
+        done: Callable[[JobRun, BaseException | None, int], None],
     ) -> None:
         self.id = job_id
         self.app = app
@@ -68,6 +73,7 @@ class JobRun:
         self.execution: Execution | None = None
         """Of a mutation that has succeeded."""
         self.took_s = 0.0
+        self.request_id = new_request_id()
         self._host = host
         self._done = done
 
@@ -86,7 +92,7 @@ class JobRun:
         began = time.monotonic()
         try:
             self.execution = execute_mutation(
-                self.app, fn, job.args, tx, job_caller(self.id), host=self._host, request_id=new_request_id()
+                self.app, fn, job.args, tx, job_caller(self.id), host=self._host, request_id=self.request_id
             )
         finally:
             if guard is not None:
@@ -101,7 +107,7 @@ class JobRun:
         raise AssertionError("has no request")
 
     def succeed(self, ts: int) -> None:
-        self._done(self, None)
+        self._done(self, None, ts)
 
     def fail(self, error: BaseException) -> None:
-        self._done(self, error)
+        self._done(self, error, 0)

@@ -19,7 +19,6 @@ from reactor.errors import StoreError, Unavailable
 from reactor.faults import hit
 from reactor.model import scheduled_functions
 from reactor.model.scheduled_functions import DIED, RETENTION_MS, TABLE, Job
-from reactor.runtime.actions import execute_action
 from reactor.runtime.app import App
 from reactor.runtime.backend import LiveBackend
 from reactor.runtime.failures import failure_of, new_request_id
@@ -236,7 +235,7 @@ class Scheduler:
         self._begun.add(job_id)
         self._database.submit(JobRun(job_id, self._backend.app, self._backend.host, self._usual_s, self._ran))
 
-    def _ran(self, run: JobRun, error: BaseException | None) -> None:
+    def _ran(self, run: JobRun, error: BaseException | None, ts: int) -> None:
         """The job has passed the writer. Its outcome is durable, unless there is an error."""
         job, fn = run.job, run.fn
         # A batch is committed before something long begins; which job it will be is not known beforehand.
@@ -246,33 +245,29 @@ class Scheduler:
             if fn is not None and fn.kind == "action" and job is not None:
                 self._actions[run.id] = asyncio.create_task(self._act(job, run.app, fn), name=f"job {fn.path}")
             elif fn is not None and run.execution is not None:
-                self._backend.log(fn, run.execution)
+                self._backend.succeeded(fn, run.execution, run.request_id, job_caller(run.id), "Scheduler", ts)
         elif isinstance(error, Unavailable | StoreError):
             self._try_later(run.id, error)
         else:
             name = run.id if job is None else job.name
-            self._backend.failure(error, name)
+            path = name.replace(".js:", ":") if fn is None else fn.path
+            caller = job_caller(run.id)
+            self._backend.failed(error, "mutation", path, run.request_id, caller, "Scheduler", is_known=fn is not None)
             self._do(self._fail(run.id, name, error_text(error, run.app)))
         self._pump()
 
     async def _act(self, job: Job, app: App, fn: RegisteredFunction) -> None:
         error: str | None = None
+        request_id = new_request_id()
         try:
             hit(ACTION_STARTS)
-            execution = await execute_action(
-                app,
-                fn,
-                job.args,
-                self._backend,
-                job_caller(job.id),
-                host=self._backend.host,
-                request_id=new_request_id(),
+            await self._backend.run_action(
+                app, fn, job.args, job_caller(job.id), request_id=request_id, door="Scheduler"
             )
-            self._backend.log(fn, execution)
         except asyncio.CancelledError:  # we are closing
             error = DIED
         except Exception as raised:
-            self._backend.failure(raised, fn.path)
+            self._backend.log_failure(raised, fn.path, request_id)
             error = error_text(raised, app)
             logger.warning("scheduled action %s failed: %s", job.name, error.rstrip())
         hit(ACTION_ENDED)

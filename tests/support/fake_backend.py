@@ -110,7 +110,7 @@ class FakeBackend:
 
     # --- the waist
 
-    def subscriber(self, caller: Caller) -> FakeSubscriber:
+    def subscriber(self, caller: Caller, *, door: str = "SyncWorker") -> FakeSubscriber:
         return FakeSubscriber(self, caller)
 
     async def query(self, path: str, args: bytes, caller: Caller, *, at_ts: int | None = None) -> Outcome:
@@ -166,7 +166,9 @@ class FakeBackend:
         self.wake()
         return self.processed_ts
 
-    async def action(self, path: str, args: bytes, caller: Caller, *, request_id: str | None = None) -> Outcome:
+    async def action(
+        self, path: str, args: bytes, caller: Caller, *, request_id: str | None = None, door: str = "HttpApi"
+    ) -> Outcome:
         self.actions_running += 1
         try:
             await self.gate("action")

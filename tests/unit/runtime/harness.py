@@ -24,6 +24,7 @@ from reactor.runtime.backend import wanted_index
 from reactor.runtime.execute import Execution, execute_mutation, execute_query
 from reactor.runtime.host import Host, NestedResult
 from reactor.runtime.loader import AppLoader
+from reactor.runtime.logs import line_texts
 from reactor.runtime.registry import RegisteredFunction
 from reactor.store.sqlite.store import SqliteStore
 from reactor.values.wire import decode, encode
@@ -50,7 +51,7 @@ class Ran:
 
     @property
     def logs(self) -> tuple[str, ...]:
-        return self.execution.log_lines
+        return line_texts(self.execution.log_lines)
 
 
 class Harness:
@@ -153,7 +154,14 @@ class Direct:
         return self.harness.database.catalogue.table_name(number)
 
     async def run(
-        self, app: App, fn: RegisteredFunction, args: bytes, caller: Caller, *, request_id: str
+        self,
+        app: App,
+        fn: RegisteredFunction,
+        args: bytes,
+        caller: Caller,
+        *,
+        request_id: str,
+        parent: str | None = None,
     ) -> NestedResult:
         self.callers.append(caller)
         harness = self.harness

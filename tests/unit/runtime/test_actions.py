@@ -8,6 +8,7 @@ from reactor.auth.identity import ADMIN, acting_as
 from reactor.errors import FunctionError, InvalidArguments, LimitExceeded
 from reactor.limits import Limits
 from reactor.runtime.execute import execution_of
+from reactor.runtime.logs import line_texts
 from tests.unit.runtime.conftest import Project
 from tests.unit.runtime.harness import Harness
 
@@ -236,7 +237,7 @@ async def test_leaving_by_system_exit_fails_the_action_not_the_server(app: Harne
 async def test_lines_of_a_failing_call_are_among_those_of_the_action(app: Harness) -> None:
     with pytest.raises(ValueError, match="inner") as caught:
         await app.action("things:callsFailing")
-    assert execution_of(caught.value).log_lines == ("[LOG] 'outside'", "[LOG] 'inside'")
+    assert line_texts(execution_of(caught.value).log_lines) == ("[LOG] 'outside'", "[LOG] 'inside'")
 
 
 async def test_a_task_that_outlives_its_action_prints_to_the_console(

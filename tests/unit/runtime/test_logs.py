@@ -7,10 +7,11 @@ import re
 
 import pytest
 
+from reactor.clock import ManualClock
 from reactor.limits import Limits
 from reactor.runtime.execute import execution_of
 from reactor.runtime.failures import failure_of
-from reactor.runtime.logs import LogLines
+from reactor.runtime.logs import LogLine, LogLines, line_texts
 from tests.unit.runtime.conftest import Project
 from tests.unit.runtime.harness import Harness
 
@@ -126,7 +127,8 @@ async def test_a_long_line_is_cut(app: Harness) -> None:
 async def test_a_failing_function_keeps_its_lines_unless_redacted(app: Harness) -> None:
     with pytest.raises(ValueError, match="x") as caught:
         await app.mutation("logs:fails")
-    assert execution_of(caught.value).log_lines == ("[LOG] 'before'",)
+    (line,) = execution_of(caught.value).log_lines
+    assert line == LogLine("LOG", ("'before'",), 1_700_000_000_000.0, False)
     assert failure_of(caught.value).log_lines == ("[LOG] 'before'",)
     assert failure_of(caught.value, redact=True).log_lines == ()
 
@@ -149,6 +151,13 @@ async def test_nearing_a_limit_adds_a_warning(project: Project) -> None:
 
 
 def test_lines_that_were_taken_over_keep_their_level() -> None:
-    lines = LogLines(Limits())
-    lines.extend(("[WARN] 'a] b'", "[LOG] 3"))
-    assert lines.finish() == ("[WARN] 'a] b'", "[LOG] 3")
+    lines = LogLines(Limits(), ManualClock())
+    taken = (LogLine("WARN", ("'a] b'", "2"), 5.0), LogLine("LOG", ("3",), 6.0, True))
+    lines.extend(taken)
+    assert lines.finish() == taken
+    assert line_texts(taken) == ("[WARN] 'a] b' 2", "[LOG] 3 (truncated due to length)")
+
+
+def test_a_line_can_be_had_back_from_its_text() -> None:
+    for text in ("[WARN] 'a] b'", "[LOG] 3 (truncated due to length)", "[ERROR] "):
+        assert LogLine.of_text(text).text == text
