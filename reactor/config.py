@@ -55,6 +55,10 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     """Errors reach clients in full, and `/` lists the functions."""
     token_skew_s: float = 5.0
     """How far the clocks of identity providers may be from ours."""
+    codegen: Path | None = None
+    """`reactor dev` keeps the TypeScript types in this directory fresh, `reactor codegen` writes them there."""
+    openapi: bool | None = None
+    """Anybody may read `/api/openapi.json`. By default so in development; in production it takes the admin key."""
     loopback_issuers: bool = False
     """Identity providers on this machine may speak plain http. In development they may anyway."""
     manual_clock: bool = False
@@ -90,6 +94,8 @@ _SCALARS: dict[str, str] = {
     "instance_name": "text",
     "admin_keys": "a list of texts",
     "dev": "true or false",
+    "codegen": "a directory",
+    "openapi": "true or false",
     "token_skew_s": "a number of seconds",
     "loopback_issuers": "true or false",
     "manual_clock": "true or false",
@@ -105,6 +111,7 @@ _SCALARS: dict[str, str] = {
 _TYPES = {f.name: f.type for f in msgspec.structs.fields(Settings)}
 _LIMIT_TYPES = {f.name: f.type for f in msgspec.structs.fields(Limits)}
 _FLAGS = {"admin_keys": "--admin-key", "app": "the directory"}
+_DIRECTORIES = ("app", "data", "codegen")
 _LIMIT_SOURCES = ("file_limits", "env_limits", "given_limits")
 _BOOLEANS = {"1": True, "true": True, "yes": True, "on": True, "0": False, "false": False, "no": False, "off": False}
 
@@ -139,7 +146,8 @@ def load_settings(
     settings = msgspec.structs.replace(Settings(), **values)
     app_dir = Path(os.path.abspath(here / settings.app.expanduser()))
     data = Path(os.path.abspath((here if "data" in values else app_dir) / settings.data.expanduser()))
-    return msgspec.structs.replace(settings, app=app_dir, data=data)
+    codegen = settings.codegen and Path(os.path.abspath(here / settings.codegen.expanduser()))
+    return msgspec.structs.replace(settings, app=app_dir, data=data, codegen=codegen)
 
 
 def _limits_in_code(limits: Any) -> dict[str, Any]:
@@ -188,7 +196,7 @@ def _from_file(directory: Path) -> dict[str, Any]:
                 raise ConfigError(f"limits in [tool.reactor] of {path} must be a table")
             where = f"[tool.reactor.limits] of {path}"
             found["file_limits"] = {k: _check_limit(k, x, f"{k} in {where}") for k, x in value.items()}
-        elif name in ("app", "data"):
+        elif name in _DIRECTORIES:
             found[name] = path.parent / _check(name, value, source)
         else:
             found[name] = _check(name, value, source)
@@ -205,11 +213,11 @@ def _check(name: str, value: Any, source: str) -> Any:
         if not isinstance(value, list | tuple) or not all(isinstance(key, str) and key.strip() for key in value):
             raise problem
         return tuple(value)
-    if _TYPES[name] is bool and isinstance(value, str):
+    if _TYPES[name] in (bool, bool | None) and isinstance(value, str):
         value = _BOOLEANS.get(value.strip().lower(), value)
     if name == "synchronous" and isinstance(value, str):
         value = value.upper()
-    if name in ("app", "data") and isinstance(value, str | Path):
+    if name in _DIRECTORIES and isinstance(value, str | Path):
         value = Path(value)
     else:
         try:

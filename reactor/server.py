@@ -25,6 +25,7 @@ from reactor.auth.headers import Gatekeeper
 from reactor.auth.identities import Identities
 from reactor.auth.identity import Caller
 from reactor.clock import Clock, ManualClock, SystemClock
+from reactor.codegen.openapi_api import OpenApiApi
 from reactor.config import Settings, load_settings
 from reactor.engine.database import Database
 from reactor.engine.deploy import Progress
@@ -398,6 +399,14 @@ class Reactor:
 
     def _routes(self) -> dict[tuple[str, str], Callable[[Request], Awaitable[None]]]:
         routes: dict[tuple[str, str], Callable[[Request], Awaitable[None]]] = {("GET", "/"): self._status}
+        openapi = OpenApiApi(
+            lambda: self.backend.app,
+            self._functions_api.caller,
+            public=self.settings.openapi if self.settings.openapi is not None else self.settings.dev,
+            url=lambda: self.url,
+            version=version(),
+        )
+        routes.update(openapi.routes())
         routes.update(EnvironmentApi(self.environment, self._functions_api.caller).routes())
         if isinstance(self.clock, ManualClock):
             routes["POST", "/api/testing/advance_clock"] = self._advance_clock

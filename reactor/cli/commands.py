@@ -8,6 +8,7 @@ from typing import Annotated, Any, NoReturn
 
 import typer
 
+from reactor.cli.codegen import codegen
 from reactor.cli.env import env
 from reactor.errors import ReactorError
 
@@ -109,6 +110,12 @@ def dev(
     data: Data = None,
     admin_key: AdminKey = None,
     manual_clock: ManualClock = False,
+    codegen: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="PATH", help="Keep the TypeScript types of a front end fresh here, like web/convex/_generated."
+        ),
+    ] = None,
 ) -> None:
     """Serve an app while you write it: saved files are live at once, errors are shown in full."""
     settings = _settings(app, locals(), dev=True)
@@ -168,13 +175,17 @@ def init(
     typer.echo(f"\nNext:\n  {shown}reactor dev")
 
 
+cli.command(
+    epilog="Examples:  [bold]reactor codegen --out web/convex/_generated[/bold]   "
+    "[bold]reactor codegen --python[/bold]   [bold]reactor codegen --out web/convex/_generated --check[/bold]"
+)(codegen)
 cli.add_typer(env)
 
 
 def _settings(app: Path | None, options: dict[str, Any], *, dev: bool) -> Any:
     from reactor.config import ConfigError, load_settings
 
-    flags = {k: v for k, v in options.items() if k in ("host", "port", "site_port", "data", "supervise")}
+    flags = {k: v for k, v in options.items() if k in ("host", "port", "site_port", "data", "supervise", "codegen")}
     if options["admin_key"]:
         flags["admin_keys"] = tuple(options["admin_key"])
     if options["manual_clock"]:

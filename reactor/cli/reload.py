@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 import watchfiles
 
 from reactor.cli import console
+from reactor.cli.codegen import refresh_types
 
 if TYPE_CHECKING:
     from reactor.server import Reactor
@@ -56,6 +57,7 @@ async def _reload(reactor: Reactor, paths: set[Path]) -> None:
         console.complain_about_app(error, app, f"{names} is not in force; the code from before keeps serving.")
     else:
         console.say(f"reloaded {names} in {(time.perf_counter() - began) * 1000:.0f} ms", style="green")
+        refresh_types(reactor)
 
 
 def _watch_packages(

@@ -18,6 +18,7 @@ from typing import Any
 
 from reactor import faults
 from reactor.cli import console
+from reactor.cli.codegen import refresh_types
 from reactor.cli.log_output import set_up_logging
 from reactor.cli.target import URL_FILE
 from reactor.config import Settings
@@ -162,6 +163,8 @@ async def _serve(
             return EXIT_CANNOT_START
         if reactor.broken is not None:
             console.complain_about_app(reactor.broken, settings.app, "Nothing is served yet; save a correction.")
+        elif live_reload:
+            refresh_types(reactor)
         background: list[asyncio.Task[None]] = []
         address = settings.data / URL_FILE
         address.write_text(urls[0] + "\n", "ascii")

@@ -178,6 +178,13 @@ class ReactorProcess:
     def log(self, characters: int = 6000) -> str:
         return self.log_path.read_text(errors="replace")[-characters:] if self.log_path.exists() else "(no output)"
 
+    def wait_for_log(self, text: str, timeout: float = 30) -> None:
+        """Return once the server has printed `text`."""
+        deadline = time.monotonic() + timeout
+        while text not in self.log(1_000_000):
+            assert time.monotonic() < deadline, f"{text!r} was not printed within {timeout} s:\n{self.log()}"
+            time.sleep(0.05)
+
     # One-off calls over HTTP, to look at and change things behind the back of the client under test.
 
     def call(self, kind: str, path: str, args: Mapping[str, Any] | None = None, **body: Any) -> dict[str, Any]:
