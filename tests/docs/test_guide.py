@@ -162,8 +162,11 @@ def test_settings_are_settings(page: Page, block: Block, tmp_path: Path) -> None
 @pytest.mark.parametrize(("page", "block"), blocks("tsx"))
 def test_front_end_code_bundles_with_the_official_client(page: Page, block: Block, tmp_path: Path) -> None:
     require_node()
-    source = tmp_path / "snippet.tsx"
+    source = tmp_path / "src" / "snippet.tsx"
+    source.parent.mkdir()
     source.write_text(block.text)
+    if "/_generated/" in block.text:
+        run(["reactor", "codegen", "--out", str(tmp_path / "convex" / "_generated")], page.write_app(tmp_path))
     esbuild = CLIENTS / "node_modules" / ".bin" / "esbuild"
     options = ["--bundle", "--jsx=automatic", "--log-level=warning", "--outfile=out.js"]
     assert run([str(esbuild), str(source), *options], tmp_path, NODE_PATH=str(CLIENTS / "node_modules")) == ""

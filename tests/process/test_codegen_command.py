@@ -89,7 +89,9 @@ def test_a_broken_app_is_an_error_that_names_the_line(project: Path) -> None:
 
 
 def test_code_that_imports_the_stub_can_be_generated_from_the_start(project: Path) -> None:
-    (project / "functions" / "ported.py").write_text("from functions._generated.api import api\n\nlisted = api.things\n")
+    (project / "functions" / "ported.py").write_text(
+        "from functions._generated.api import api\n\nlisted = api.things\n"
+    )
     done = reactor(project, "codegen", "--python")
     assert done.returncode == 0, done.stderr
     assert "list = functions.things.list_" in (project / "functions" / "_generated" / "api.pyi").read_text()

@@ -24,6 +24,7 @@ function Title({ project }: { project: Project }) {
   const attempt = useAttempt();
   const remove = useMutation(api.projects.deleteProject);
   const rename = useMutation(api.projects.update).withOptimisticUpdate((store, { projectId, name }) => {
+    if (name === undefined) return;
     const projects = store.getQuery(api.projects.list, {});
     store.setQuery(
       api.projects.list,
@@ -195,6 +196,7 @@ function showAtOnce(store: OptimisticLocalStore, { projectId, value }: { project
       type: "RESULT",
       status: "PENDING",
       Fragment: null,
+      Attachment: [],
     };
     store.setQuery(api.messages.list, { projectId }, [...messages, sending]);
   }

@@ -11,6 +11,7 @@ import pytest
 from reactor.codegen.typescript import typescript_files
 from reactor.codegen.typescript_types import comment
 from reactor.runtime.app import App
+from reactor.runtime.loader import AppLoader
 from tests.support.driver import CLIENTS, require_node
 
 TSCONFIG = {
@@ -140,3 +141,15 @@ def test_docstrings_become_comments_and_nothing_ends_one_early() -> None:
 def test_the_same_app_gives_the_same_text(app: App) -> None:
     assert typescript_files(app) == typescript_files(app)
     assert list(typescript_files(app)) == ["api.d.ts", "api.js", "dataModel.d.ts"]
+
+
+def test_the_page_of_the_sample_app_has_the_types_of_its_functions() -> None:
+    """Else: reactor codegen --out examples/app_builder_web/convex/_generated"""
+    root = Path(__file__).parents[3]
+    loader = AppLoader(root)
+    generated = root / "examples" / "app_builder_web" / "convex" / "_generated"
+    try:
+        for name, text in typescript_files(loader.load()).items():
+            assert (generated / name).read_text() == text
+    finally:
+        loader.close()
