@@ -58,6 +58,7 @@ from reactor.store.sqlite.store import SqliteStore
 from reactor.sync.server import SyncServer
 from reactor.workers.crons import CronWorker
 from reactor.workers.file_collector import FileCollector
+from reactor.workers.reaper import Reaper
 from reactor.workers.scheduler import Scheduler
 
 if TYPE_CHECKING:
@@ -184,6 +185,9 @@ class Reactor:
             collector = FileCollector(self.files, database, self.clock)
             collector.start()
             undo.push_async_callback(collector.close)
+            reaper = Reaper(database)
+            reaper.start()
+            undo.push_async_callback(reaper.close)
             self.identities = Identities.of(settings, self.clock)
             undo.push_async_callback(self.identities.close)
             try:

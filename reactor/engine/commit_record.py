@@ -21,6 +21,7 @@ __all__ = [
     "DocumentWrite",
     "KeyChange",
     "KeyParts",
+    "Replaced",
     "StoredRecord",
     "StoredWrite",
     "decode_record",
@@ -79,18 +80,30 @@ class DocumentWrite(msgspec.Struct, gc=False):
     """Top-level fields whose value differs; all of them for an insert or delete."""
 
 
+class Replaced(msgspec.Struct, array_like=True, frozen=True):
+    """All documents of some tables gave way to others: no document is named, everything read of them is touched."""
+
+    tables: frozenset[int]
+    """Numbers of the tables, before and after."""
+    indexes: frozenset[int]
+    """Numbers of the indexes that were theirs, and of those that are now."""
+
+
 class CommitRecord(msgspec.Struct, gc=False):
     ts: int
     kind: CommitKind
     writes: Sequence[DocumentWrite]
     names: tuple[str, ...] = ()
     """Other things that changed: `table:<name>` when a table came to be (see `tables_changed`), `code`."""
+    replaced: Replaced | None = None
+    """What an import put in the place of other documents, or a deletion of tables in the place of theirs."""
     size: int = 0
     """Roughly how many bytes it takes in memory; known once it was encoded."""
 
     def encode(self) -> bytes:
         """The stored form: msgpack of a `StoredRecord`."""
-        data = _encoder.encode(([_stored(w) for w in self.writes], self.names))
+        parts = ([_stored(w) for w in self.writes], self.names)
+        data = _encoder.encode(parts if self.replaced is None else (*parts, self.replaced))
         # Objects, tuples and lists around each key weigh more than the key.
         self.size = 200 + 2 * len(data) + 600 * len(self.writes)
         return data
@@ -109,6 +122,7 @@ class StoredWrite(msgspec.Struct, array_like=True, frozen=True):
 class StoredRecord(msgspec.Struct, array_like=True, frozen=True):
     writes: list[StoredWrite]
     names: tuple[str, ...]
+    replaced: Replaced | None = None
 
 
 _encoder = msgspec.msgpack.Encoder()

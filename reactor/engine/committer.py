@@ -442,6 +442,17 @@ class Committer:
         self._hand_over([Done(_Nobody(), None, record, record.ts)])
         return record
 
+    def transact_alone(self, writer: Writer, change: Callable[[WriteTransaction], CommitRecord]) -> CommitRecord:
+        """Like `commit_alone`, for a change that also writes documents."""
+
+        def work(writer: Writer) -> CommitRecord:
+            tx = self._make_transaction(writer, self._last_creation_time)
+            record = change(tx)
+            self._last_creation_time = tx.last_creation_time
+            return record
+
+        return self.commit_alone(writer, work)
+
     def _create_table(self, writer: Writer, name: str) -> None:
         """A table first met by an insert is made by a transaction of its own (engine.md rule 8)."""
 

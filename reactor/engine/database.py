@@ -9,12 +9,12 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import TypeVar
 
 from reactor.clock import Clock
-from reactor.engine.commit_record import CommitRecord
+from reactor.engine.commit_record import CommitKind, CommitRecord, Replaced, tables_changed
 from reactor.engine.committer import Committer, Done, WriteJob
 from reactor.engine.own_job import OwnJob
 from reactor.engine.ring import Ring
@@ -22,7 +22,7 @@ from reactor.engine.transaction import Transaction
 from reactor.engine.write_transaction import DocumentCheck, WriteObserver, WriteTransaction
 from reactor.errors import InvalidDocument
 from reactor.limits import Limits
-from reactor.store.catalogue import Catalogue
+from reactor.store.catalogue import Catalogue, TableInfo
 from reactor.store.protocol import Reader, Snapshot, Store, Writer
 
 __all__ = ["Database"]
@@ -54,9 +54,13 @@ class Database:
         self.clock = clock
         self.limits = limits
         self.checks: Mapping[str, DocumentCheck] = {}
+        """Schema enforcement by table name, in force for every transaction that starts from now on."""
         self.observers: Mapping[str, WriteObserver] = {}
         """By table: who is told of each change of a document, inside the transaction."""
-        """Schema enforcement by table name, in force for every transaction that starts from now on."""
+        self.rebuilders: Mapping[str, Callable[[WriteTransaction], None]] = {}
+        """By table: who is told, inside the transaction, that all its documents gave way to others."""
+        self.schema_lock = asyncio.Lock()
+        """Held while a deploy changes the schema, and while what fits it is put in place of tables."""
         self.pending_schema: PendingSchema | None = None
         self._on_fatal = on_fatal or (lambda error: None)
         self._listeners: list[CommitListener] = []
@@ -115,7 +119,7 @@ class Database:
 
     def transaction(self, reader: Reader) -> Transaction:
         """A read transaction on a store thread, with the time and limits of now."""
-        return Transaction(reader, self.catalogue, self.clock.now_ns() / 1e6, self.limits)
+        return Transaction(reader, self.store.catalogue_at(reader.ts), self.clock.now_ns() / 1e6, self.limits)
 
     async def read(self, job: Callable[[Transaction], T]) -> T:
         """Run `job` in a read transaction on a snapshot of its own."""
@@ -190,6 +194,45 @@ class Database:
         await self.wait_processed(record.ts)
         return record
 
+    async def replace_tables(
+        self,
+        hidden: Sequence[TableInfo] = (),
+        drop: Iterable[str] = (),
+        *,
+        before: Callable[[WriteTransaction], None] | None = None,
+        after: Callable[[WriteTransaction], None] | None = None,
+    ) -> CommitRecord:
+        """Put hidden tables in the place of those of their names, and drop other tables, in one commit.
+
+        Everything that was read of them is touched. `before` may look at the tables as they are and raise; `after` writes
+        what belongs to the same commit. Hold `schema_lock` when `hidden` has tables: they must fit the schema and its indexes.
+        """
+        drop = list(drop)
+
+        def change(tx: WriteTransaction) -> CommitRecord:
+            if before is not None:
+                before(tx)
+            old = {
+                name: table for name in (*(t.name for t in hidden), *drop) if (table := tx.catalogue.tables.get(name))
+            }
+            tx.catalogue = tx.writer.reveal(hidden, drop)
+            for name in old.keys() | {table.name for table in hidden}:
+                if (rebuild := self.rebuilders.get(name)) is not None:
+                    rebuild(tx)
+            if after is not None:
+                after(tx)
+            record = tx.record(0)
+            record.kind = CommitKind.DEPLOY
+            record.replaced = _replaced([*old.values(), *hidden])
+            new = {table.name: table.number for table in hidden}
+            moved = [name for name in old.keys() | new.keys() if name not in old or old[name].number != new.get(name)]
+            record.names = (*record.names, *tables_changed(moved))
+            return record
+
+        record = await self.store.write(lambda writer: self._committer.transact_alone(writer, change))
+        await self.wait_processed(record.ts)
+        return record
+
     # Publishing
 
     def _publish(self, done: list[Done], catalogue: Catalogue) -> None:
@@ -223,3 +266,9 @@ class Database:
                     future.set_result(None)
         for after in self._after_batch:
             after()
+
+
+def _replaced(tables: Iterable[TableInfo]) -> Replaced:
+    tables = list(tables)
+    indexes = [index.number for table in tables for index in table.all_indexes]
+    return Replaced(frozenset(table.number for table in tables), frozenset(indexes))

@@ -59,6 +59,8 @@ class InvalidationIndex(Generic[W]):
             return found
         for name in record.names:
             found.update(self._names.get(name, ()))
+        if record.replaced is not None:  # rare: a look at every watcher is as good as an index for it
+            found.update(w for w, read_set in self._registered.items() if read_set.read_from(record.replaced))
         points, ranges = self._points, self._ranges
         for write in record.writes:
             if (at_point := points.get(write.id)) is not None:

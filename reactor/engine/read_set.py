@@ -11,7 +11,8 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import NamedTuple
 
-from reactor.engine.commit_record import CommitRecord
+from reactor.engine.commit_record import CommitRecord, Replaced
+from reactor.values.ids import table_number_of
 
 __all__ = ["EMPTY", "Fields", "Interval", "ReadSet", "merge"]
 
@@ -44,9 +45,17 @@ class ReadSet:
             grouped.setdefault(interval.index_number, []).append(interval)
         return grouped
 
+    def read_from(self, replaced: Replaced) -> bool:
+        """Whether anything was read of these tables."""
+        return any(table_number_of(point) in replaced.tables for point in self.points) or any(
+            interval.index_number in replaced.indexes for interval in self.intervals
+        )
+
     def touched_by(self, record: CommitRecord) -> bool:
         """Whether a commit wrote a document or changed a name that this read set contains."""
         if self.names and not self.names.isdisjoint(record.names):
+            return True
+        if record.replaced is not None and self.read_from(record.replaced):
             return True
         by_index = self._by_index
         for write in record.writes:

@@ -237,6 +237,7 @@ async def use_aggregates(database: Database, app: App) -> None:
         observers.setdefault(aggregate.table, []).append(aggregate)
     # From here on every new transaction tells these; what it does before the states below are written counts as not told.
     database.observers = {table: _telling(all_of_it) for table, all_of_it in observers.items()}
+    database.rebuilders = {table: _rebuilding(all_of_it) for table, all_of_it in observers.items()}
     await database.write(lambda tx: _bring_into_force(tx, kept))
 
 
@@ -256,6 +257,24 @@ def _telling(aggregates: list[_Kept]) -> Callable[[WriteTransaction, Any, Any], 
             aggregate.observe(tx, before, after)
 
     return tell
+
+
+def _rebuilding(aggregates: list[_Kept]) -> Callable[[WriteTransaction], None]:
+    """For a table whose documents all gave way to others: build anew, under a version that no old node has."""
+
+    def rebuild(tx: WriteTransaction) -> None:
+        with off_the_books(tx):
+            for aggregate in aggregates:
+                state = records.find(tx, TABLE, "by_name", aggregate.name)
+                if state is None:
+                    continue
+                _schedule_forgetting(tx, _tree_name(state))
+                version, empty = state["version"] + 1, _is_empty(tx, aggregate.table)
+                records.update(tx, TABLE, state, version=version, ready=empty, cursor=None, built=0)
+                if not empty:
+                    _schedule_building(tx, aggregate.name, version)
+
+    return rebuild
 
 
 def _bring_into_force(tx: WriteTransaction, kept: Mapping[str, _Kept]) -> None:

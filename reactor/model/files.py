@@ -21,7 +21,7 @@ from reactor.values.keys import decode_key
 from reactor.values.wire import decode
 
 __all__ = [
-    "StoredEntry", "delete_file", "deleted_blobs", "file_by_id", "file_by_key", "insert_file", "known_blobs",
+    "FILES", "STORAGE", "StoredEntry", "delete_file", "deleted_blobs", "file_by_id", "file_by_key", "insert_file", "known_blobs",
 ]  # fmt: skip
 
 STORAGE: Final = "_storage"

@@ -99,7 +99,8 @@ class LiveBackend:
         tables = [] if schema is None else [self._wanted(t, schema.schema_validation) for t in schema.tables.values()]
         self._next_app = app
         try:
-            await deploy(self._database, tables, fits=_fits, progress=progress)
+            async with self._database.schema_lock:
+                await deploy(self._database, tables, fits=_fits, progress=progress)
         finally:
             self._next_app = None
 

@@ -44,7 +44,7 @@ class IndexInfo:
     - vector: (vector field, *filter fields); `dimensions` is the length of its vectors.
 
     `by_id` has no table of its own in the store: its keys are `encode_key([id])`. `by_creation_time` is an ordinary
-    index without fields.
+    index without fields. `storage` as in `TableInfo`.
     """
 
     number: int
@@ -55,11 +55,14 @@ class IndexInfo:
     state: IndexState = "ready"
     kind: IndexKind = "database"
     dimensions: int | None = None
+    storage: int = 0
     roots: frozenset[str] = field(init=False, compare=False, repr=False)
     """The top-level fields that its entries are made of."""
     is_by_id: bool = field(init=False, compare=False, repr=False)
 
     def __post_init__(self) -> None:
+        if not self.storage:
+            object.__setattr__(self, "storage", self.table_number)
         object.__setattr__(self, "roots", frozenset([path.partition(".")[0] for path in self.fields]))
         object.__setattr__(self, "is_by_id", self.name == BY_ID)
 
@@ -70,6 +73,9 @@ class TableInfo:
 
     Writes maintain all of them, whatever their state (one that is still being filled is maintained too): the keys of
     `kept`, which has every database index but `by_id`, and the entries of `others`, the search and vector indexes.
+
+    `number` is part of the documents' ids; `storage` says where in the store they are. The two are the same until an import
+    has put other documents in their place.
     """
 
     number: int
@@ -78,16 +84,21 @@ class TableInfo:
     kept: tuple[IndexInfo, ...] = field(default=())
     search: Mapping[str, IndexInfo] = field(default_factory=dict)
     vector: Mapping[str, IndexInfo] = field(default_factory=dict)
+    mirrored: tuple[IndexInfo, ...] = ()
+    """Search and vector indexes of the hidden table that this one is being copied to."""
+    storage: int = 0
     others: tuple[IndexInfo, ...] = field(init=False, compare=False, repr=False)
     roots: frozenset[str] = field(init=False, compare=False, repr=False)
     """The top-level fields that any database index of it has: a change of no other field leaves all keys as they are."""
     is_system: bool = field(init=False, compare=False, repr=False)
 
     def __post_init__(self) -> None:
+        if not self.storage:
+            object.__setattr__(self, "storage", self.number)
         roots = [index.roots for index in (*self.indexes.values(), *self.kept)]
         object.__setattr__(self, "roots", frozenset().union(*roots))
         object.__setattr__(self, "is_system", self.number < FIRST_USER_TABLE)
-        object.__setattr__(self, "others", (*self.search.values(), *self.vector.values()))
+        object.__setattr__(self, "others", (*self.search.values(), *self.vector.values(), *self.mirrored))
 
     @property
     def all_indexes(self) -> tuple[IndexInfo, ...]:

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Protocol, TypeVar
 
 from reactor.errors import StoreError, Unavailable
@@ -187,6 +188,64 @@ class Writer(Reader, Protocol):
 
     def put_meta(self, key: str, value: bytes) -> None: ...
 
+    # Hidden tables: filled where nobody sees them, then put in the place of what has their name. They end with the process.
+
+    def create_hidden(self, name: str, indexes: Sequence[IndexChange], *, number: int | None = None) -> TableInfo:
+        """Make an empty hidden table with these indexes beside its own two, one for each name at a time.
+
+        It is used like a table, with the number that it will have: `number`, or that of the table in whose place it is to
+        be put, or a fresh one. A table of its name that is made meanwhile gets the same number.
+        """
+        ...
+
+    def mirror(self, table: TableInfo, into: TableInfo) -> None:
+        """From now on also write to a hidden table what is written to `table`: its documents and all of its indexes."""
+        ...
+
+    def copy_step(
+        self,
+        source: TableInfo | IndexInfo,
+        target: TableInfo | IndexInfo,
+        start: bytes | str | None,
+        rows: int,
+    ) -> bytes | str | None:
+        """Copy documents, or the keys of an index, into a hidden table: up to `rows` of them after the id or key `start`.
+
+        What is there already stays. Returns the last one's id or key, for the next step; None when these were all.
+        Call `mirror` first.
+        """
+        ...
+
+    def reveal(self, tables: Sequence[TableInfo], drop: Iterable[str] = ()) -> Catalogue:
+        """Put hidden tables in the place of the tables of their names, if there are any, and drop other tables.
+
+        One change, however much they hold. What they held before is for `reap`. Raises `StoreError` for a number that a
+        table has which stays.
+        """
+        ...
+
+    def discard_hidden(self, tables: Iterable[TableInfo]) -> None:
+        """Give up hidden tables; those that were revealed or given up before are passed over."""
+        ...
+
+    def drop_tables(self, names: Iterable[str]) -> Catalogue:
+        """Take tables out of the catalogue, with their indexes; unknown names are passed over. Their rows are for `reap`."""
+        ...
+
+    def reap(self, rows: int) -> bool:
+        """Delete up to `rows` rows that belong to nothing any more; False when there are none left."""
+        ...
+
+    def attach_staging(self, path: Path) -> None:
+        """Read from a staging file (see `store.sqlite.staging`), outside of transactions, until `detach_staging`."""
+        ...
+
+    def detach_staging(self) -> None: ...
+
+    def load_staged(self, source: str, target: TableInfo | IndexInfo, start: int, end: int) -> None:
+        """Enter the rows `start < n <= end` of a table of the staging file into a hidden table, or an index of it."""
+        ...
+
 
 class Snapshot(Protocol):
     """A held snapshot on a reader connection: opened, run on, closed. Always close it."""
@@ -212,6 +271,10 @@ class Store(Protocol):
     @property
     def catalogue(self) -> Catalogue:
         """The catalogue as of the last commit. A snapshot opened after reading it has all of its tables."""
+        ...
+
+    def catalogue_at(self, ts: int) -> Catalogue:
+        """The catalogue that a snapshot with this commit timestamp reads by."""
         ...
 
     async def open(self) -> None: ...

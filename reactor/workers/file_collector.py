@@ -12,7 +12,7 @@ from reactor.clock import Clock
 from reactor.engine.commit_record import CommitRecord
 from reactor.engine.database import Database
 from reactor.errors import ReactorError
-from reactor.model.files import deleted_blobs, known_blobs
+from reactor.model.files import FILES, deleted_blobs, known_blobs
 from reactor.runtime.file_service import FileService
 
 __all__ = ["FileCollector"]
@@ -31,6 +31,7 @@ class FileCollector:
         self._files, self._database, self._clock = files, database, clock
         self._doomed: deque[tuple[int, str]] = deque()
         self._more = asyncio.Event()
+        self._sweep_now = asyncio.Event()
         self._tasks: list[asyncio.Task[None]] = []
 
     def start(self) -> None:
@@ -46,6 +47,9 @@ class FileCollector:
                 await task
 
     def _on_commit(self, record: CommitRecord) -> None:
+        files = self._database.catalogue.tables.get(FILES)
+        if record.replaced is not None and files is not None and files.number in record.replaced.tables:
+            self._sweep_now.set()  # whose blobs are left over, no write says
         for name in deleted_blobs(record, self._database.catalogue):
             self._doomed.append((self._clock.now_ns() + GRACE_NS, name))
             self._more.set()
@@ -75,7 +79,17 @@ class FileCollector:
                 logger.warning("looking for blobs that belong to no file failed: %s", error)
             except Exception:
                 logger.exception("looking for blobs that belong to no file failed")
-            await self._clock.sleep_until(self._clock.now_ns() + SWEEP_EVERY_NS)
+            await self._until_next_sweep()
+
+    async def _until_next_sweep(self) -> None:
+        timer = asyncio.ensure_future(self._clock.sleep_until(self._clock.now_ns() + SWEEP_EVERY_NS))
+        asked = asyncio.ensure_future(self._sweep_now.wait())
+        try:
+            await asyncio.wait((timer, asked), return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            timer.cancel()
+            asked.cancel()
+        self._sweep_now.clear()
 
     async def sweep(self) -> int:
         """Remove every blob that belongs to no file, and return how many these were."""

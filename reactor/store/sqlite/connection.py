@@ -31,7 +31,7 @@ def connect(path: Path) -> sqlite3.Connection:
     # The timeout: whoever closes a connection keeps new ones out for an instant.
     # check_same_thread is off because snapshots on several connections are opened by one thread, to share a timestamp.
     return sqlite3.connect(
-        path, timeout=1.0, isolation_level=None, cached_statements=STATEMENT_CACHE, check_same_thread=False
+        path, uri=True, timeout=1.0, isolation_level=None, cached_statements=STATEMENT_CACHE, check_same_thread=False
     )
 
 

@@ -8,7 +8,7 @@ from typing import Final, Literal
 
 from reactor.errors import StoreError
 from reactor.store.catalogue import SYSTEM_TABLES
-from reactor.store.sqlite import tables
+from reactor.store.sqlite import hidden, tables
 
 __all__ = ["DATA_FILE", "FORMAT", "Synchronous", "set_up_checkpointer", "set_up_reader", "set_up_writer"]
 
@@ -27,7 +27,8 @@ _BACKFILLS: Final = (
 _DDL: Final = (
     "CREATE TABLE meta (key TEXT PRIMARY KEY NOT NULL, value BLOB NOT NULL) WITHOUT ROWID",
     # Index numbers are never used twice: commit records and read sets name indexes by number.
-    "CREATE TABLE tables (number INTEGER PRIMARY KEY, name TEXT NOT NULL UNIQUE)",
+    "CREATE TABLE tables (number INTEGER PRIMARY KEY, name TEXT NOT NULL UNIQUE, storage INTEGER NOT NULL)",
+    *hidden.DDL,
     "CREATE TABLE indexes (number INTEGER PRIMARY KEY AUTOINCREMENT, table_number INTEGER NOT NULL, "
     "name TEXT NOT NULL, fields TEXT NOT NULL, state TEXT NOT NULL, "
     "kind TEXT NOT NULL DEFAULT 'database', dimensions INTEGER, UNIQUE (table_number, name))",
@@ -44,6 +45,10 @@ _MIGRATIONS: Final = {
         "ALTER TABLE indexes ADD COLUMN dimensions INTEGER",
         _BACKFILLS,
         "INSERT INTO backfills SELECT number, x'', 0 FROM indexes WHERE state = 'backfilling'",
+        # A table's documents may stand elsewhere than under its number.
+        "ALTER TABLE tables ADD COLUMN storage INTEGER NOT NULL DEFAULT 0",
+        "UPDATE tables SET storage = number",
+        *hidden.DDL,
     ),
 }
 """By format: the statements that bring a file of it to the next."""

@@ -73,21 +73,21 @@ class SqliteReader:
         return self._ts
 
     def get(self, table: TableInfo, document_id: str) -> bytes | None:
-        row = self._one(statements.get(table.number), (document_id,))
+        row = self._one(statements.get(table.storage), (document_id,))
         return None if row is None else row[0]
 
     def scan(
         self, index: IndexInfo, start: bytes, end: bytes | None, *, reverse: bool, limit: int
     ) -> list[tuple[bytes, bytes]]:
         if not index.is_by_id:
-            sql = statements.scan_index(index.number, index.table_number, end is not None, reverse)
+            sql = statements.scan_index(index.number, index.storage, end is not None, reverse)
             parameters = (start, limit) if end is None else (start, end, limit)
             # The choice of `_chunk`, made here already: short reads are the most frequent ones.
             return self._all(sql, parameters) if limit <= _SCAN_STEP else self._chunk(sql, parameters, limit)
         bounds = id_bounds(start, end)
         if bounds is None:
             return []
-        rows = self._chunk(statements.scan_table(index.table_number, reverse), (*bounds, limit), limit)
+        rows = self._chunk(statements.scan_table(index.storage, reverse), (*bounds, limit), limit)
         return [(b"\x10%b\x00" % key.encode(), body) for key, body in rows]
 
     def count(self, index: IndexInfo, start: bytes, end: bytes | None) -> int:
@@ -95,7 +95,7 @@ class SqliteReader:
             sql = statements.count_index(index.number, end is not None)
             row = self._one(sql, (start,) if end is None else (start, end))
         elif (bounds := id_bounds(start, end)) is not None:
-            row = self._one(statements.count_table(index.table_number), bounds)
+            row = self._one(statements.count_table(index.storage), bounds)
         else:
             return 0
         return 0 if row is None else row[0]

@@ -1,4 +1,4 @@
-"""The SQL of tables and indexes by number. Each text is made once, so that SQLite's statement cache finds it again."""
+"""The SQL of tables (by their storage) and indexes (by number). Each text is made once, so that SQLite's statement cache finds it again."""
 
 from __future__ import annotations
 
@@ -11,14 +11,24 @@ __all__ = [
     "create_documents",
     "create_index",
     "delete",
+    "documents_name",
     "drop_index",
     "get",
+    "index_name",
     "insert",
     "remove_key",
     "scan_index",
     "scan_table",
     "update",
 ]
+
+
+def documents_name(table: int) -> str:
+    return f"d_{table}"
+
+
+def index_name(index: int) -> str:
+    return f"i_{index}"
 
 
 def create_documents(table: int) -> str:

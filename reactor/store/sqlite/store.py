@@ -71,6 +71,15 @@ class SqliteStore:
             raise Unavailable("The database is not open.")
         return self._writer.catalogue
 
+    def catalogue_at(self, ts: int) -> Catalogue:
+        if self._writer is None:
+            raise Unavailable("The database is not open.")
+        catalogues = self._writer.catalogues
+        for since, catalogue in reversed(catalogues):
+            if since <= ts:
+                return catalogue
+        return catalogues[0][1]
+
     def data_bytes(self) -> int:
         """The size of the database file, without the WAL."""
         return self._file.stat().st_size

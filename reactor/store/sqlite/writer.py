@@ -4,25 +4,29 @@ from __future__ import annotations
 
 import logging
 import sqlite3
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
-from typing import Final
+from typing import Final, TypeVar
 
 from reactor import faults
 from reactor.errors import ReactorError, StoreError
 from reactor.store.catalogue import Catalogue, IndexInfo, TableInfo
 from reactor.store.protocol import Backfill, IndexChange, LogRow, OutcomeUnknown, RequestRecord
-from reactor.store.sqlite import statements, tables
+from reactor.store.sqlite import hidden, statements, tables
 from reactor.store.sqlite.checkpoint import Checkpointer
 from reactor.store.sqlite.failures import is_input_output, translate
 from reactor.store.sqlite.gate import Gate
 from reactor.store.sqlite.reader import SqliteReader, pack
 from reactor.store.sqlite.retention import Pruner
+from reactor.store.sqlite.staging import staging_uri
 
 __all__ = ["AFTER_COMMIT", "BEFORE_COMMIT", "SqliteWriter"]
 
+T = TypeVar("T")
+
 _log = logging.getLogger("reactor.store")
 
+CATALOGUES_KEPT: Final = 32
 BEFORE_COMMIT: Final = "store.before_commit"
 AFTER_COMMIT: Final = "store.after_commit"
 
@@ -42,6 +46,7 @@ class SqliteWriter(SqliteReader):
         "_pruner",
         "_requests",
         "catalogue",
+        "catalogues",
         "is_broken",
     )
 
@@ -54,9 +59,12 @@ class SqliteWriter(SqliteReader):
         # False also after SQLite rolled everything back by itself: then writes would go to the file one by one.
         self._open = False
         self._pruned = False
+        self._give_up_hidden()
         self.catalogue = tables.load(raw)
         pruner.load(raw)
         self._forget()
+        self.catalogues: tuple[tuple[int, Catalogue], ...] = ((0, self.catalogue),)
+        """The last few catalogues, newest last, each with the timestamp of the commit that brought it."""
         gate.committed_ts = self._ts
 
     def _forget(self) -> None:
@@ -112,6 +120,7 @@ class SqliteWriter(SqliteReader):
         self._open = self._pruned = False
         if self._pending is not None:
             self.catalogue, self._pending = self._pending, None
+            self.catalogues = (*self.catalogues[-CATALOGUES_KEPT:], (self._ts, self.catalogue))
         if self._marks:
             self._marks = []
         self._log = []
@@ -159,14 +168,14 @@ class SqliteWriter(SqliteReader):
     # Documents and keys
 
     def insert(self, table: TableInfo, document_id: str, body: bytes) -> None:
-        self._change(statements.insert(table.number), (document_id, body))
+        self._change(statements.insert(table.storage), (document_id, body))
 
     def update(self, table: TableInfo, document_id: str, body: bytes) -> None:
-        if self._change(statements.update(table.number), (body, document_id)) != 1:
+        if self._change(statements.update(table.storage), (body, document_id)) != 1:
             raise StoreError(f"There is no document {document_id} in {table.name} to update.")
 
     def delete(self, table: TableInfo, document_id: str) -> None:
-        if self._change(statements.delete(table.number), (document_id,)) != 1:
+        if self._change(statements.delete(table.storage), (document_id,)) != 1:
             raise StoreError(f"There is no document {document_id} in {table.name} to delete.")
 
     def add_key(self, index: IndexInfo, key: bytes, document_id: str) -> None:
@@ -206,24 +215,87 @@ class SqliteWriter(SqliteReader):
     # Deploys
 
     def create_tables(self, names: Iterable[str]) -> Catalogue:
-        self._must_be_open()
-        try:
-            self._pending = tables.create_tables(self._raw, self._pending or self.catalogue, names)
-        except sqlite3.Error as error:
-            raise translate(error, self._directory) from error
+        self._pending = self._run(lambda: tables.create_tables(self._raw, self._newest, names))
         return self._pending
 
     def change_indexes(
         self, *, add: Sequence[IndexChange], drop: Sequence[IndexInfo], enable: Sequence[IndexInfo] = ()
     ) -> Catalogue:
-        self._must_be_open()
+        self._pending = self._run(
+            lambda: tables.change_indexes(self._raw, self._newest, add=add, drop=drop, enable=enable)
+        )
+        return self._pending
+
+    # Hidden tables
+
+    def create_hidden(self, name: str, indexes: Sequence[IndexChange], *, number: int | None = None) -> TableInfo:
+        return self._run(lambda: hidden.create(self._raw, self._newest, name, number, indexes))
+
+    def mirror(self, table: TableInfo, into: TableInfo) -> None:
+        self._pending = self._run(lambda: hidden.mirror(self._raw, table, into))
+
+    def copy_step(
+        self,
+        source: TableInfo | IndexInfo,
+        target: TableInfo | IndexInfo,
+        start: bytes | str | None,
+        rows: int,
+    ) -> bytes | str | None:
+        return self._run(lambda: hidden.copy_step(self._raw, source, target, start, rows))
+
+    def reveal(self, tables: Sequence[TableInfo], drop: Iterable[str] = ()) -> Catalogue:
+        self._pending = self._run(lambda: hidden.reveal(self._raw, self._newest, tables, drop))
+        return self._pending
+
+    def discard_hidden(self, tables: Iterable[TableInfo]) -> None:
+        self._pending = self._run(lambda: hidden.discard(self._raw, tables))
+
+    def drop_tables(self, names: Iterable[str]) -> Catalogue:
+        return self.reveal((), names)
+
+    def reap(self, rows: int) -> bool:
+        return self._run(lambda: hidden.reap(self._raw, rows))
+
+    def attach_staging(self, path: Path) -> None:
         try:
-            self._pending = tables.change_indexes(
-                self._raw, self._pending or self.catalogue, add=add, drop=drop, enable=enable
-            )
+            self._raw.execute("ATTACH ? AS staging", (staging_uri(path),))
         except sqlite3.Error as error:
             raise translate(error, self._directory) from error
-        return self._pending
+
+    def detach_staging(self) -> None:
+        try:
+            self._raw.execute("DETACH staging")
+        except sqlite3.Error as error:
+            raise translate(error, self._directory) from error
+
+    def load_staged(self, source: str, target: TableInfo | IndexInfo, start: int, end: int) -> None:
+        self._run(lambda: hidden.load(self._raw, f"staging.{source}", target, start, end))
+
+    @property
+    def _newest(self) -> Catalogue:
+        return self._pending or self.catalogue
+
+    def _run(self, work: Callable[[], T]) -> T:
+        self._must_be_open()
+        try:
+            return work()
+        except sqlite3.Error as error:
+            failure = self._failure(error)
+            if not self._raw.in_transaction:
+                self._open = False
+                self._forget()
+            raise failure from error
+
+    def _give_up_hidden(self) -> None:
+        """What an import left that an earlier process did not end. Catalogue, triggers: a transaction of its own."""
+        try:
+            self._raw.execute("BEGIN IMMEDIATE")
+            hidden.discard_all(self._raw)
+            self._raw.execute("COMMIT")
+        except sqlite3.Error as error:
+            if self._raw.in_transaction:
+                self._raw.execute("ROLLBACK")
+            raise translate(error, self._directory) from error
 
     def put_backfill(self, index: IndexInfo, backfill: Backfill | None) -> None:
         if backfill is None:

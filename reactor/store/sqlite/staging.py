@@ -1,0 +1,86 @@
+"""Staging files: rows on their way into the database, put in order apart from it, in whatever process.
+
+Rows are added in any order; `sort` numbers them by their key. Loading them in that order makes whole pages in the database,
+where random order would write each page many times over. A staging file is scratch: nothing of it outlives a crash.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+from urllib.parse import quote
+
+__all__ = ["StagingFile", "staging_uri"]
+
+ADD_AT_ONCE = 500
+
+
+def staging_uri(path: Path) -> str:
+    """How a staging file that is complete is opened for reading: nobody changes it, so nothing is locked."""
+    return f"file:{quote(str(path))}?mode=ro&immutable=1"
+
+
+class StagingFile:
+    """A new staging file at `path`, for one thread. `kind` of a table: "body" (id → body) or "key" (key → id)."""
+
+    def __init__(self, path: Path) -> None:
+        self._raw = sqlite3.connect(path, isolation_level=None, cached_statements=500, check_same_thread=False)
+        for pragma in ("journal_mode = OFF", "synchronous = OFF", "locking_mode = EXCLUSIVE", "cache_size = -16384"):
+            self._raw.execute(f"PRAGMA {pragma}")
+        self._raw.execute("BEGIN")
+        self._rows: dict[str, list[tuple[Any, Any]]] = {}
+        self._inserts: dict[str, str] = {}
+        self._kinds: dict[str, tuple[str, str]] = {}
+
+    def create(self, name: str, *, keys: bool) -> None:
+        """Add a table: of documents (id, body), or of index keys (key, id)."""
+        columns = ("key", "id") if keys else ("id", "body")
+        self._kinds[name] = columns
+        self._raw.execute(f"CREATE TABLE raw_{name} (a, b)")
+        self._inserts[name] = f"INSERT INTO raw_{name} VALUES (?, ?)"
+        self._rows[name] = []
+
+    def add(self, name: str, first: str | bytes, second: str | bytes) -> None:
+        """Add (id, body) or (key, id)."""
+        rows = self._rows[name]
+        rows.append((first, second))
+        if len(rows) >= ADD_AT_ONCE:
+            self._flush(name)
+
+    def _flush(self, name: str) -> None:
+        self._raw.executemany(self._inserts[name], self._rows[name])
+        self._rows[name].clear()
+
+    def sort(self, name: str) -> int:
+        """Put a table in order; returns its number of rows. Nothing can be added afterwards."""
+        self._flush(name)
+        first, second = self._kinds[name]
+        self._raw.execute(f"CREATE TABLE {name} (n INTEGER PRIMARY KEY, {first}, {second})")
+        self._raw.execute(f"INSERT INTO {name} ({first}, {second}) SELECT a, b FROM raw_{name} ORDER BY a")
+        self._raw.execute(f"DROP TABLE raw_{name}")
+        return self._raw.execute(f"SELECT coalesce(max(n), 0) FROM {name}").fetchone()[0]
+
+    def duplicate(self, name: str) -> str | None:
+        """An id that occurs twice in a sorted table of documents, or None."""
+        row = self._raw.execute(
+            f"SELECT a.id FROM {name} AS a JOIN {name} AS b ON b.n = a.n + 1 WHERE a.id = b.id LIMIT 1"
+        ).fetchone()
+        return None if row is None else row[0]
+
+    def finish(self) -> None:
+        """Make it complete, and close it."""
+        self._raw.execute("COMMIT")
+        self._raw.close()
+
+    @staticmethod
+    def read_ids(path: Path, name: str) -> Iterator[Sequence[str]]:
+        """The ids of a table of documents of a complete file, some at a time."""
+        raw = sqlite3.connect(staging_uri(path), uri=True, check_same_thread=False)
+        try:
+            cursor = raw.execute(f"SELECT id FROM {name} ORDER BY n")
+            while rows := cursor.fetchmany(1000):
+                yield [id for (id,) in rows]
+        finally:
+            raw.close()
