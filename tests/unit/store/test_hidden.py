@@ -238,5 +238,8 @@ FORMAT_1 = (
     "ALTER TABLE old_tables RENAME TO tables",
     "DROP TABLE hidden",
     "DROP TABLE dropped",
+    "DROP TABLE backfills",
+    "ALTER TABLE indexes DROP COLUMN kind",
+    "ALTER TABLE indexes DROP COLUMN dimensions",
     "PRAGMA user_version = 1",
 )
