@@ -33,6 +33,7 @@ __all__ = [
     "InvalidResult",
     "InvalidValue",
     "LimitExceeded",
+    "PermissionDenied",
     "ReactorError",
     "SchemaError",
     "StoreError",
@@ -114,6 +115,12 @@ class FunctionError(ReactorError):
 
 class FunctionNotFound(FunctionError):
     code = "FunctionNotFound"
+
+
+class PermissionDenied(FunctionError):
+    """Only the operator may do this. Shown in production, too: it tells nothing."""
+
+    code = "PermissionDenied"
 
 
 class SchemaError(ReactorError):

@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from reactor.admin import system as _system  # noqa: F401  # makes its functions part of every app
+from reactor.admin.deployment import DeploymentApi
 from reactor.admin.environment import EnvironmentApi
 from reactor.auth.admin_key import AdminKeys
 from reactor.auth.headers import Gatekeeper
@@ -202,6 +203,7 @@ class Reactor:
             self._site = Site(self.backend, gatekeeper, limits=settings.limits)
             undo.push_async_callback(self._site.close, settings.stop_grace_s)
             storage = StorageApi(self.files, limits=settings.limits)
+            self._deployment_api = DeploymentApi(lambda: (self.url, self.site_url), self._functions_api.caller)
             self._router = Router(
                 self._functions_api,
                 self._sync,
@@ -209,7 +211,11 @@ class Reactor:
                 instance_name=settings.instance_name,
                 site=self._site,
                 routes=self._routes() | {("POST", UPLOAD_PATH): storage.upload},
-                routes_below={("GET", FILE_PATH): storage.download, ("HEAD", FILE_PATH): storage.download},
+                routes_below={
+                    ("GET", FILE_PATH): storage.download,
+                    ("HEAD", FILE_PATH): storage.download,
+                    **self._deployment_api.routes_below(),
+                },
             )
             self._loop = asyncio.get_running_loop()
             self._closing = undo.pop_all()
@@ -411,6 +417,7 @@ class Reactor:
             version=version(),
         )
         routes.update(openapi.routes())
+        routes.update(self._deployment_api.routes())
         routes.update(EnvironmentApi(self.environment, self._functions_api.caller).routes())
         if isinstance(self.clock, ManualClock):
             routes["POST", "/api/testing/advance_clock"] = self._advance_clock

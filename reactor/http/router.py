@@ -128,6 +128,13 @@ class Router:
             if request.origin is not None and path.startswith(_OWN_PREFIXES):
                 send = _with_cors(send, request.origin)
             await self._fallback(scope, receive, send)
+        elif any(path.startswith(below) for _, below in self._below):
+            await request.answer_error(HttpError(405, "MethodNotAllowed", f"{method} is not a method of {path}."))
+        elif path.startswith("/api/"):
+            # Not 404: Convex's tools take that for a passing trouble, and try again for half a minute.
+            await request.answer_error(
+                HttpError(400, "UnknownEndpoint", f"This server has no {path}. It may be of a newer version of Convex.")
+            )
         else:
             await request.answer_error(HttpError(404, "NotFound", f"There is nothing at {path}."))
 

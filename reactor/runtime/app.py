@@ -9,10 +9,10 @@ from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING, Any, Final, Literal
 
-from reactor.errors import FunctionError, FunctionNotFound
-from reactor.runtime.builtin import builtin_functions
+from reactor.errors import FunctionError, FunctionNotFound, PermissionDenied
+from reactor.runtime.builtin import SYSTEM_PREFIX, builtin_functions
 from reactor.runtime.http_router import BoundRouter, router_of
-from reactor.runtime.references import parse_path, reference_path
+from reactor.runtime.references import parse_path, python_paths, reference_path
 from reactor.runtime.registry import RegisteredFunction
 from reactor.schema.tables import SchemaDefinition, define_schema
 
@@ -83,15 +83,18 @@ class App:
         """The function a client named by `path`, if it may call it.
 
         An internal function is as good as missing unless `admin`. With `kind`, the function must be of that kind. Raises
-        FunctionNotFound, FunctionError.
+        FunctionNotFound, PermissionDenied (a system function), FunctionError.
         """
         fn = self._resolved.get(path)
         if fn is None:
             canonical = parse_path(path)
             fn = self.find(canonical)
+            if fn is not None:
+                self._resolved[path] = fn  # bounded: a function has a handful of spellings
+            else:
+                fn = next(filter(None, map(self.functions.get, python_paths(path))), None)
             if fn is None or (fn.is_internal and not admin):
                 raise self._missing(canonical, admin)
-            self._resolved[path] = fn  # bounded: a function has a handful of spellings
         elif fn.is_internal and not admin:
             raise self._missing(fn.path, admin)
         if kind is not None and fn.kind != kind:
@@ -106,7 +109,12 @@ class App:
             return fn
         raise FunctionNotFound(f"Could not find function for {shown(path)!r}.{self._hint(path, internal=True)}")
 
-    def _missing(self, path: str, admin: bool) -> FunctionNotFound:
+    def _missing(self, path: str, admin: bool) -> FunctionError:
+        if path.startswith(SYSTEM_PREFIX) and not admin:
+            # Convex's tools look for this sentence, and end.
+            return PermissionDenied(
+                "You do not have permission to perform this operation: it takes the admin key of this deployment."
+            )
         hint = self._hint(path, internal=admin)
         if admin:
             hint = hint or " Did you forget to run `npx convex dev`?"

@@ -14,7 +14,7 @@ import time
 from collections.abc import Callable
 from typing import Any, TypeVar
 
-from reactor.auth.identity import Caller
+from reactor.auth.identity import ANONYMOUS, Caller
 from reactor.engine.commit_record import CommitRecord
 from reactor.engine.database import Database
 from reactor.engine.deploy import Progress, WantedIndex, WantedTable, deploy
@@ -49,7 +49,7 @@ T = TypeVar("T")
 
 
 class LiveBackend:
-    """See `waist.Backend` and `host.Runner`. `dev` shows errors and log lines to clients, production redacts them.
+    """See `waist.Backend` and `host.Runner`. `dev` shows errors and log lines to clients, production only to the operator.
 
     `executions` is told of all that was run; without one, what functions log is printed.
     """
@@ -182,15 +182,15 @@ class LiveBackend:
             execution = execute_query(
                 app, fn, call.args, tx, call.caller, host=self.host, journal=call.journal, request_id=request_id
             )
-            log_lines = line_texts(execution.log_lines) if self.dev else ()
+            log_lines = line_texts(execution.log_lines) if self._shows(call.caller) else ()
             outcome: Outcome = Success(execution.value, log_lines, tx.ts, execution.journal)
         except BaseException as error:
             execution = execution_of(error)
-            outcome, text = self._told(error, call.path, request_id)
+            outcome, text = self._told(error, call.path, request_id, call.caller)
         try:
             read_set = tx.read_set()
         except LimitExceeded as error:
-            outcome, text = self._told(error, call.path, request_id)
+            outcome, text = self._told(error, call.path, request_id, call.caller)
             read_set = tx.coarse_read_set()
         seconds = time.perf_counter() - began
         finished: Finished | None = None
@@ -237,7 +237,7 @@ class LiveBackend:
             else:
                 if self.executions.listeners:
                     self.succeeded(fn, result, request_id, caller, door, ts)
-                done(Success(result.value, line_texts(result.log_lines) if self.dev else (), ts))
+                done(Success(result.value, line_texts(result.log_lines) if self._shows(caller) else (), ts))
 
         self._submit(app, fn, args, caller, finished, session, request_id)
 
@@ -269,8 +269,8 @@ class LiveBackend:
             async with self._action_slots:
                 execution = await self.run_action(app, fn, args, caller, request_id=request_id, door=door)
         except Exception as error:
-            return self._told(error, path, request_id)[0]
-        return Success(execution.value, line_texts(execution.log_lines) if self.dev else ())
+            return self._told(error, path, request_id, caller)[0]
+        return Success(execution.value, line_texts(execution.log_lines) if self._shows(caller) else ())
 
     async def run_action(
         self,
@@ -304,9 +304,9 @@ class LiveBackend:
             # This door speaks of functions, not of public ones. Source: client-protocol 2.1.
             name = path.replace(".js:", ":").removesuffix(".js").removesuffix(":default")
             text = f"Could not find function for {name!r}. Did you forget to run `npx convex dev`?"
-            return self._told(FunctionNotFound(text, code=error.code), path, request_id)[0]
+            return self._told(FunctionNotFound(text, code=error.code), path, request_id, caller)[0]
         except ReactorError as error:
-            return self._told(error, path, request_id)[0]
+            return self._told(error, path, request_id, caller)[0]
         if fn.kind == "query":
             return await self.query(path, args, caller)
         if fn.kind == "action":
@@ -388,7 +388,7 @@ class LiveBackend:
         is_known: bool = True,
     ) -> Failure:
         """Report an execution that failed. Returns what its caller is told; the log gets the whole of it."""
-        failure, text = self._told(error, path, request_id)
+        failure, text = self._told(error, path, request_id, caller)
         if self.executions.listeners:
             self._report_failure(error, text, kind, path, request_id, caller, door, is_known=is_known)
         return failure
@@ -460,11 +460,17 @@ class LiveBackend:
                 exc_info=error, extra={"request_id": request_id, "function": path},
             )  # fmt: skip
 
-    def _told(self, error: BaseException, path: str, request_id: str | None = None) -> tuple[Failure, str]:
+    def _shows(self, caller: Caller) -> bool:
+        """Whether a caller may see errors and log lines in full."""
+        return self.dev or caller.is_admin
+
+    def _told(
+        self, error: BaseException, path: str, request_id: str | None = None, caller: Caller = ANONYMOUS
+    ) -> tuple[Failure, str]:
         """What a caller is told of an error, and the whole of it; logs it, too."""
         request_id = request_id or new_request_id()
         self.log_failure(error, path, request_id)
-        return told_of(error, request_id=request_id, redact=not self.dev, root=self.app.root)
+        return told_of(error, request_id=request_id, redact=not self._shows(caller), root=self.app.root)
 
 
 def wanted_index(index: AnyIndexDefinition) -> WantedIndex:

@@ -17,6 +17,7 @@ from reactor.errors import (
     InvalidResult,
     InvalidValue,
     LimitExceeded,
+    PermissionDenied,
     ReactorError,
     StoreError,
     Unavailable,
@@ -83,7 +84,7 @@ def told_of(
         # Our disk's troubles are not for clients; the operator has them in the server's log.
         text = "Your request couldn't be completed. Try again later."
     failure = Failure(
-        message=head if redact and not overloaded else f"{head}\n{text}",
+        message=head if redact and not isinstance(error, Unavailable | PermissionDenied) else f"{head}\n{text}",
         data=data,
         log_lines=() if redact else line_texts(execution.log_lines),
         code=error.code if isinstance(error, ReactorError) else "Uncaught",

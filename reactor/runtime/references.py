@@ -9,7 +9,7 @@ from reactor.errors import FunctionError
 from reactor.runtime.registry import Function
 from reactor.schema.naming import camel
 
-__all__ = ["FunctionProxy", "Reference", "api", "internal", "parse_path", "reference_path"]
+__all__ = ["FunctionProxy", "Reference", "api", "internal", "parse_path", "python_paths", "reference_path"]
 
 _MODULE_PART: Final = re.compile(r"[A-Za-z0-9_.]{1,64}", re.ASCII)
 _FUNCTION_NAME: Final = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,63}", re.ASCII)
@@ -75,6 +75,22 @@ def parse_path(text: str) -> str:
             code="BadConvexFunctionIdentifier",
         )
     return f"{module}:{name}"
+
+
+def python_paths(text: str) -> list[str]:
+    """What a path may mean that names a Python file: `functions/deep_tools.py:list_all`, with or without the folder.
+
+    The folder alone is enough, too. None at all for other paths.
+    """
+    module, colon, name = text.partition(":")
+    inside = module.removeprefix("functions/")
+    is_file = inside.endswith(".py")
+    if inside == module and not is_file:
+        return []
+    inside = inside.removesuffix(".py").removesuffix(".js")
+    name = name if colon else "default"
+    names = dict.fromkeys([name, camel(name)])
+    return [f"{'/'.join(map(camel, inside.split('/'))) if is_file else inside}:{name}" for name in names]
 
 
 def reference_path(reference: Any) -> str:

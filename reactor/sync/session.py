@@ -271,6 +271,10 @@ class Session:
         if self.closed or refused is None:
             return ()
         last = messages.auth_error(message, base_version=refused.base_version, update_attempted=True)
+        if refused.token_type == "Admin":
+            # Tools that were given a wrong key come back for ever when they are closed. They stay, as nobody in
+            # particular, and are refused query by query, which ends them.
+            return (Reply(last),)
         return self._close(None, last=last)
 
     def unverifiable(self, message: str) -> Sequence[Effect]:

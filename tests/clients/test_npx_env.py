@@ -56,4 +56,4 @@ def test_nobody_else_can_list_them(server: ReactorProcess) -> None:
     path = "_system/cli/queryEnvironmentVariables:default"
     answer = httpx.post(f"{server.url}/api/query", json={"path": path, "args": {}})
     assert answer.json()["status"] == "error"
-    assert "Could not find public function" in answer.json()["errorMessage"]
+    assert "You do not have permission to perform this operation" in answer.json()["errorMessage"]

@@ -51,15 +51,21 @@ async def test_an_admin_can_call_internal_functions(raw: MakeClient, channel: st
     assert (await client.action("hidden:whisper", {"text": "x"}))["result"] == "(x)"
 
 
-async def test_a_bad_admin_key_is_an_auth_error(raw: MakeClient) -> None:
-    """client-protocol 34"""
+async def test_a_bad_admin_key_is_an_auth_error(raw: MakeClient, channel: str) -> None:
+    """client-protocol 34, deployment-api 2"""
     client = raw()
     await client.open()
-    await client.modify()
     await client.authenticate(tokenType="Admin", value="conformance|wrong")
-    await client.until_closed()
+    queries = await client.add(
+        ("_system/cli/tables:default", {"paginationOpts": {"cursor": None, "numItems": 1}}),
+        ("_system/made/up:default", {}),
+        ("messages:count", {"channel": channel}),
+    )
     assert client.auth_error is not None
     assert client.auth_error["authUpdateAttempted"] is True
+    for query in queries[:2]:
+        assert "You do not have permission to perform this operation" in query.last["errorMessage"]
+    assert queries[2].value == 0
     assert client.fatal is None
 
 

@@ -47,6 +47,14 @@ async def test_what_is_not_there_is_a_404_in_json(http: httpx.AsyncClient) -> No
     assert set(response.json()) == {"code", "message"}
 
 
+@pytest.mark.parametrize("method", ["GET", "POST", "PUT"])
+@pytest.mark.parametrize("path", ["/api/of_tomorrow", "/api/v1/of/tomorrow", "/api/"])
+async def test_unknown_endpoints_of_the_api_are_never_a_404(http: httpx.AsyncClient, method: str, path: str) -> None:
+    """deployment-api 3: the official command line would try a 404 again for half a minute."""
+    response = await http.request(method, path)
+    assert (response.status_code, response.json()["code"]) == (400, "UnknownEndpoint")
+
+
 async def test_a_wrong_method_is_a_405(http: httpx.AsyncClient) -> None:
     for method, path in (
         ("PUT", "/api/query"),

@@ -282,26 +282,40 @@ async def test_the_operator_may_act_as_a_user_and_call_internal_functions(
     assert client.version["identity"] == 2
 
 
-@pytest.mark.parametrize(
-    ("what", "text"),
-    [
-        ({"tokenType": "Admin", "value": "test|wrong"}, "deploy key was invalid"),
-        ({"tokenType": "Admin", "value": ADMIN_KEY, "impersonating": {"name": "N"}}, '"tokenIdentifier"'),
-        ({"tokenType": "User", "value": "e30.e30.e30"}, "no providers configured"),
-    ],
-)
-async def test_a_refused_authenticate_is_an_auth_error_and_a_close(
-    door: Door, client: SyncClient, what: dict[str, object], text: str
-) -> None:
-    """client-protocol 31 and 34."""
+async def test_a_refused_token_is_an_auth_error_and_a_close(door: Door, client: SyncClient) -> None:
+    """client-protocol 31."""
     await client.authenticate(tokenType="None")
-    await client.authenticate(**what)
+    await client.authenticate(tokenType="User", value="e30.e30.e30")
     await client.until_closed()
     assert client.fatal is None
     assert client.auth_error is not None
-    assert text in client.auth_error["error"]
+    assert "no providers configured" in client.auth_error["error"]
     assert client.auth_error["baseVersion"] == 1
     assert client.auth_error["authUpdateAttempted"] is True
+
+
+@pytest.mark.parametrize(
+    ("what", "text"),
+    [
+        ({"value": "test|wrong"}, "deploy key was invalid"),
+        ({"value": ADMIN_KEY, "impersonating": {"name": "N"}}, '"tokenIdentifier"'),
+    ],
+)
+async def test_a_refused_admin_key_is_an_auth_error_and_the_client_stays_as_nobody(
+    door: Door, client: SyncClient, what: dict[str, object], text: str
+) -> None:
+    """client-protocol 34, deployment-api 1.4."""
+    await client.authenticate(tokenType="Admin", **what)
+    await client.until(lambda: client.auth_error is not None)
+    assert client.auth_error is not None
+    assert text in client.auth_error["error"]
+    assert (client.auth_error["baseVersion"], client.auth_error["authUpdateAttempted"]) == (0, True)
+    who = await client.subscribe("auth:whoami")
+    assert who.value is None
+    assert client.version["identity"] == 0
+    client.identity = 0
+    await client.authenticate(tokenType="Admin", value=ADMIN_KEY)
+    await client.until(lambda: client.version["identity"] == 1)
 
 
 class OneToken:
