@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import AsyncIterator, Callable, Iterator
+from pathlib import Path
 
 import pytest
 
 from tests.support.driver import Driver, node_driver, python_driver
+from tests.support.official_cli import make_project
 from tests.support.proxy import BreakingProxy, breaking_proxy
-from tests.support.server import ReactorProcess, running_server
+from tests.support.server import TOOLS_APP, ReactorProcess, running_server
 from tests.support.sync_client import SyncClient
 
 
@@ -85,3 +87,16 @@ async def raw(server: ReactorProcess) -> AsyncIterator[Callable[[], SyncClient]]
         await client.abort()
         if client.error is not None:
             raise client.error
+
+
+@pytest.fixture(scope="session")
+def tools_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ReactorProcess]:
+    """A server of the app that the official command line is tried with."""
+    with running_server(tmp_path_factory.mktemp("tools"), app=TOOLS_APP) as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
+def project(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder that `npx convex` takes for a project."""
+    return make_project(tmp_path_factory.mktemp("project"))

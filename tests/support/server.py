@@ -17,6 +17,7 @@ from typing import Any, Literal
 import httpx
 
 CONFORMANCE_APP = Path(__file__).parents[1] / "apps" / "conformance"
+TOOLS_APP = CONFORMANCE_APP.parent / "tools"
 ADMIN_KEY = "conformance|0123456789abcdef"
 READY_WITHIN_S = 30.0
 

@@ -1,0 +1,1 @@
+"""Functions for tools to list, call and generate types of."""
