@@ -99,6 +99,8 @@ class CommitRecord(msgspec.Struct, gc=False):
     """What an import put in the place of other documents, or a deletion of tables in the place of theirs."""
     size: int = 0
     """Roughly how many bytes it takes in memory; known once it was encoded."""
+    by: tuple[str, str] | None = None
+    """The function that committed and the id of its request; None for changes of our own. Not stored."""
 
     def encode(self) -> bytes:
         """The stored form: msgpack of a `StoredRecord`."""

@@ -59,6 +59,8 @@ class WriteJob(Protocol):
     """How long it usually runs; a batch is committed before a long one starts."""
     background: bool
     """Scheduled work, backfill, pruning: at most a quarter of a batch while others wait."""
+    by: tuple[str, str] | None
+    """The function it runs and the id of its request, once it has run: for the commit record."""
 
     def execute(self, tx: WriteTransaction) -> bytes:
         """Run on the writer's thread. The bytes returned are kept for `request`. Raises to roll back."""
@@ -379,6 +381,7 @@ class Committer:
             if tx.has_written:
                 ts = self.next_ts()
                 record = tx.record(ts)
+                record.by = job.by
                 writer.append_log(LogRow(ts, record.kind, record.encode()))
                 self._last_creation_time = tx.last_creation_time
                 if job.request is not None:
@@ -477,6 +480,7 @@ class _Nobody:
     request: tuple[str, int] | None = None
     usual_s = 0.0
     background = True
+    by: tuple[str, str] | None = None
 
     def execute(self, tx: WriteTransaction) -> bytes:
         raise AssertionError("never run")

@@ -159,12 +159,14 @@ class Database:
         lane: str = "#own",
         background: bool = False,
         usual_s: float = 0.0,
+        by: tuple[str, str] | None = None,
     ) -> T:
         """Run a change of our own in a transaction; returns its result once the commit is published.
 
-        Changes of one `lane` run in the order of these calls; `usual_s` is how long it usually takes. Raises what `change` raises; then nothing was written.
+        Changes of one `lane` run in the order of these calls; `usual_s` is how long it usually takes, `by` the function
+        that it runs and the id of its request. Raises what `change` raises; then nothing was written.
         """
-        job = OwnJob(change, lane=lane, background=background, usual_s=usual_s)
+        job = OwnJob(change, lane=lane, background=background, usual_s=usual_s, by=by)
         self._committer.submit(job)
         return await job.done
 

@@ -20,12 +20,19 @@ class OwnJob(Generic[T]):
     request: tuple[str, int] | None = None
 
     def __init__(
-        self, change: Callable[[WriteTransaction], T], *, lane: str, background: bool, usual_s: float = 0.0
+        self,
+        change: Callable[[WriteTransaction], T],
+        *,
+        lane: str,
+        background: bool,
+        usual_s: float = 0.0,
+        by: tuple[str, str] | None = None,
     ) -> None:
         """`change` runs on the writer's thread, and again if its transaction was lost."""
         self.usual_s = usual_s
         self.lane = lane
         self.background = background
+        self.by = by
         self.done: asyncio.Future[T] = asyncio.get_running_loop().create_future()
         self._change = change
         self._result: Any = None

@@ -11,10 +11,10 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import NamedTuple
 
-from reactor.engine.commit_record import CommitRecord, Replaced
+from reactor.engine.commit_record import CommitRecord, DocumentWrite, Replaced
 from reactor.values.ids import table_number_of
 
-__all__ = ["EMPTY", "Fields", "Interval", "ReadSet", "merge"]
+__all__ = ["EMPTY", "Fields", "Hit", "Interval", "ReadSet", "merge"]
 
 Fields = frozenset[str] | None
 """Top-level fields by wire name; None for all of them."""
@@ -30,6 +30,17 @@ class Interval(NamedTuple):
     end: bytes | None
     fields: Fields = None
     """What was looked at of the documents there. A change of others that leaves the key as it is touches nothing."""
+
+
+class Hit(NamedTuple):
+    """A name that changed, or a document that was written: at a point, or with `key` within `interval`."""
+
+    name: str = ""
+    write: DocumentWrite | None = None
+    key: bytes = b""
+    interval: Interval | None = None
+    replaced: bool = False
+    """Instead: everything of a table that was read was replaced at once."""
 
 
 @dataclass(frozen=True)
@@ -53,14 +64,18 @@ class ReadSet:
 
     def touched_by(self, record: CommitRecord) -> bool:
         """Whether a commit wrote a document or changed a name that this read set contains."""
+        return self.first_hit(record) is not None
+
+    def first_hit(self, record: CommitRecord) -> Hit | None:
+        """What of a commit this read set contains, if anything: the first that is found."""
         if self.names and not self.names.isdisjoint(record.names):
-            return True
+            return Hit(next(name for name in record.names if name in self.names))
         if record.replaced is not None and self.read_from(record.replaced):
-            return True
+            return Hit(replaced=True)
         by_index = self._by_index
         for write in record.writes:
             if write.id in self.points:
-                return True
+                return Hit(write=write)
             if not by_index:
                 continue
             for change in write.keys:
@@ -76,8 +91,8 @@ class ReadSet:
                             and (interval.end is None or key < interval.end)
                             and (moved or (fields := interval.fields) is None or not fields.isdisjoint(write.fields))
                         ):
-                            return True
-        return False
+                            return Hit("", write, key, interval)
+        return None
 
     @property
     def size(self) -> int:

@@ -58,6 +58,11 @@ class Ring:
         for position in range(bisect_right(self._timestamps, ts), len(self._records)):
             yield self._records[position]
 
+    def at(self, ts: int) -> CommitRecord | None:
+        """The record of this timestamp, None when it is no longer known."""
+        position = bisect_right(self._timestamps, ts) - 1
+        return self._records[position] if position >= 0 and self._timestamps[position] == ts else None
+
     def first_touch(self, read_set: ReadSet, after: int, until: int | None = None) -> int | None:
         """The timestamp of the first commit later than `after` (and up to `until`) that touched `read_set`, or None.
 

@@ -33,6 +33,7 @@ from reactor.runtime.mutation_job import MutationJob
 from reactor.runtime.pins import Pins
 from reactor.runtime.query_entry import QueryCall, QueryRun
 from reactor.runtime.registry import RegisteredFunction
+from reactor.runtime.reruns import described
 from reactor.runtime.subscriber import LiveSubscriber
 from reactor.runtime.waist import Failure, Outcome, Success
 from reactor.schema.changes import is_subset
@@ -375,6 +376,11 @@ class LiveBackend:
             self.transactions -= 1
 
     # What people see
+
+    def why(self, path: str | None, limit: int) -> list[dict[str, Any]]:
+        """Why live queries ran: of one function, or all, the newest first (see `reruns.described`)."""
+        newest = itertools.islice(self.live.reruns.newest(path), limit)
+        return [described(rerun, self._database.catalogue) for rerun in newest]
 
     def failed(
         self,

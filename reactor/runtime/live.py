@@ -23,9 +23,11 @@ from reactor.engine.commit_record import CommitRecord
 from reactor.engine.database import Database
 from reactor.engine.invalidation import InvalidationIndex
 from reactor.engine.transaction import Transaction
+from reactor.model.environment import TABLE as ENVIRONMENT
 from reactor.runtime.executions import Door, Executions, Finished
 from reactor.runtime.failures import new_request_id
 from reactor.runtime.query_entry import SHARED, Entry, Family, QueryCall, QueryRun, make_version
+from reactor.runtime.reruns import EXPIRED, IDENTITY, Reruns
 from reactor.runtime.subscriber import LiveSubscriber
 from reactor.runtime.waist import Success
 from reactor.runtime.wave import Wave
@@ -68,6 +70,8 @@ class LiveQueries:
         """How many times a query function ran, for metrics and tests."""
         self.cache_hits = 0
         """How many times somebody new was given a result that was there."""
+        self.reruns = Reruns(self._environment_table)
+        """Why live queries ran."""
         database.listen(self._on_commit, self._after_batch)
 
     # Subscribers
@@ -93,6 +97,10 @@ class LiveQueries:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
 
+    def _environment_table(self) -> int | None:
+        table = self._database.catalogue.tables.get(ENVIRONMENT)
+        return None if table is None else table.number
+
     # Entries
 
     def entry_for(self, call: QueryCall) -> Entry:
@@ -109,6 +117,7 @@ class LiveQueries:
             and self._database.clock.now_ns() - entry.ran_at_ns > TIME_SENSITIVE_NS
         ):
             entry.valid_until = entry.valid_from
+            entry.stale_by = EXPIRED
             for subscriber, ids in entry.subscribers.items():
                 subscriber.touch(ids)
         if entry in self._idle:
@@ -157,6 +166,7 @@ class LiveQueries:
             if entry.valid_until is not None:
                 continue
             entry.valid_until = record.ts
+            entry.stale_by = record
             if entry in self._idle:
                 self._forget(entry)
                 continue
@@ -344,10 +354,15 @@ class LiveQueries:
             self._executions.report(run.finished)
         entry.in_flight = False
         version = make_version(run.outcome)
-        if entry.version is None or entry.version.number != version.number:
+        changed = entry.version is None or entry.version.number != version.number
+        if any(subscriber.door == "SyncWorker" for subscriber in waiting):
+            self._note_rerun(entry, run, changed)
+        if changed:
             entry.version = version
         entry.valid_from = wave.ts
         entry.valid_until = self._database.ring.first_touch(run.read_set, wave.ts)
+        if entry.valid_until is not None:
+            entry.stale_by = self._database.ring.at(entry.valid_until)
         entry.read_set = run.read_set
         entry.observed_time = run.observed_time
         entry.ran_at_ns = self._database.clock.now_ns()
@@ -369,6 +384,18 @@ class LiveQueries:
                 subscriber.deliver(wave.ts)
         self.release(entry)
         self.wake_stale()
+
+    def _note_rerun(self, entry: Entry, run: QueryRun, changed: bool) -> None:
+        self.reruns.note(
+            entry.call.path,
+            entry.call.args,
+            entry.stale_by,
+            entry.read_set,
+            followers=len(entry.subscribers),
+            seconds=run.seconds,
+            changed=changed,
+            failed=not isinstance(run.outcome, Success),
+        )
 
     def _learn(self, path: str, seconds: float) -> None:
         # Only of functions that were slow once: clients can name any number of functions that don't exist.
@@ -419,6 +446,8 @@ class LiveQueries:
                 continue
             call = QueryCall(entry.call.path, entry.call.args, entry.call.journal, subscriber.caller)
             own = self.entry_for(call)
+            if own.version is None:
+                own.stale_by = IDENTITY
             subscriber.move(ids, entry, own)
             if subscriber.wave is wave and entry in subscriber.needed:
                 subscriber.needed.discard(entry)

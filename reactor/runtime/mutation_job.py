@@ -38,8 +38,8 @@ class MutationJob:
     """See `engine.committer.WriteJob`. `finished(execution or error, ts)` is called once, on the event loop."""
 
     __slots__ = (
-        "_app", "_args", "_caller", "_execution", "_finished", "_fn", "_host", "_request_id", "background", "lane",
-        "request", "usual_s",
+        "_app", "_args", "_caller", "_execution", "_finished", "_fn", "_host", "_request_id", "background", "by",
+        "lane", "request", "usual_s",
     )  # fmt: skip
 
     def __init__(
@@ -59,6 +59,7 @@ class MutationJob:
         self._app, self._fn, self._args, self._caller, self._host = app, fn, args, caller, host
         self._finished = finished
         self._request_id = request_id
+        self.by: tuple[str, str] | None = (fn.path, request_id)
         self._execution: Execution | None = None
         self.lane = lane
         self.request = request

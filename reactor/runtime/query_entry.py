@@ -15,6 +15,7 @@ from reactor.auth.identity import Caller
 from reactor.engine.read_set import EMPTY, ReadSet
 from reactor.errors import InvalidValue
 from reactor.runtime.executions import Finished
+from reactor.runtime.reruns import FIRST, StaleBy
 from reactor.runtime.waist import Failure, Outcome, Success, Version
 from reactor.values.wire import decode, encode
 
@@ -96,6 +97,7 @@ class Entry:
         "observed_time",
         "ran_at_ns",
         "read_set",
+        "stale_by",
         "subscribers",
         "valid_from",
         "valid_until",
@@ -110,6 +112,8 @@ class Entry:
         self.valid_from = 0
         self.valid_until: int | None = 0
         """The first commit that made `version` stale; None while it is fresh."""
+        self.stale_by: StaleBy = FIRST
+        """What made it stale; for people who ask why it ran."""
         self.read_set: ReadSet = EMPTY
         self.observed_time = False
         self.ran_at_ns = 0

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 from reactor.auth.identity import Caller
 from reactor.runtime.executions import Door
 from reactor.runtime.query_entry import SHARED, Entry, QueryCall
+from reactor.runtime.reruns import IDENTITY
 from reactor.runtime.waist import Cut, QueryUpdate
 
 if TYPE_CHECKING:
@@ -70,7 +71,10 @@ class LiveSubscriber:
                 continue
             self._unfollow(query_id, entry)
             call = QueryCall(entry.call.path, entry.call.args, entry.call.journal, caller)
-            self._follow(query_id, self._live.entry_for(call))
+            own = self._live.entry_for(call)
+            if own.version is None:
+                own.stale_by = IDENTITY
+            self._follow(query_id, own)
         self.wake()
 
     async def wait_stale(self) -> None:

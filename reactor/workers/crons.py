@@ -197,7 +197,8 @@ class CronWorker:
             )
 
         try:
-            begun = await self._database.write(start, lane=LANE, background=True, usual_s=entry.usual_s)
+            by = (cron.function.replace(".js:", ":"), request_id)
+            begun = await self._database.write(start, lane=LANE, background=True, usual_s=entry.usual_s, by=by)
         except (Unavailable, StoreError):
             raise
         except Exception as error:

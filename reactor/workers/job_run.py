@@ -55,6 +55,7 @@ class JobRun:
     lane = LANE
     request: tuple[str, int] | None = None
     background = True
+    by: tuple[str, str] | None = None
 
     def __init__(
         self,
@@ -84,6 +85,7 @@ class JobRun:
             return b""
         hit(MARKED)
         self.fn = fn = target_of(self.app, job.name)
+        self.by = (fn.path, self.request_id)
         if fn.kind == "action":
             return b""
         guard = self._host.poison

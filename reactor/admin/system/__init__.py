@@ -9,6 +9,17 @@ from reactor.admin.system import (
     schemas,
     table_documents,
     tables,
+    why,
 )
 
-__all__ = ["crons", "deployment", "documents", "environment", "functions", "schemas", "table_documents", "tables"]
+__all__ = [
+    "crons",
+    "deployment",
+    "documents",
+    "environment",
+    "functions",
+    "schemas",
+    "table_documents",
+    "tables",
+    "why",
+]

@@ -6,11 +6,11 @@ from collections.abc import Callable, Coroutine, Mapping
 from typing import Any, TypeVar
 
 from reactor.runtime.builtin import SYSTEM_PREFIX, builtin
-from reactor.runtime.registry import internal_mutation, internal_query
+from reactor.runtime.registry import internal_action, internal_mutation, internal_query
 from reactor.schema import v
 from reactor.schema.validators import OptionalField, Validator
 
-__all__ = ["system_mutation", "system_query"]
+__all__ = ["system_action", "system_mutation", "system_query"]
 
 F = TypeVar("F", bound=Callable[..., Coroutine[Any, Any, Any]])
 
@@ -20,6 +20,16 @@ def system_query(path: str, args: Mapping[str, Validator | OptionalField] | None
 
     def declare(handler: F) -> F:
         builtin(internal_query(args=dict(args or {}), returns=v.any())(handler), path, SYSTEM_PREFIX)
+        return handler
+
+    return declare
+
+
+def system_action(path: str, args: Mapping[str, Validator | OptionalField] | None = None) -> Callable[[F], F]:
+    """Declare an action at `_system/{path}`; see `system_query`. For what is in memory only, and changes without commits."""
+
+    def declare(handler: F) -> F:
+        builtin(internal_action(args=dict(args or {}), returns=v.any())(handler), path, SYSTEM_PREFIX)
         return handler
 
     return declare

@@ -20,6 +20,8 @@ from reactor.store.sqlite.store import SqliteStore
 class Job:
     """A write job made of a function of the transaction; its result is (timestamp, value)."""
 
+    by: tuple[str, str] | None = None
+
     def __init__(
         self,
         run: Callable[[WriteTransaction], Any],
