@@ -28,8 +28,8 @@ from reactor.auth.identity import Caller
 from reactor.clock import Clock, ManualClock, SystemClock
 from reactor.codegen.openapi_api import OpenApiApi
 from reactor.config import Settings, load_settings
+from reactor.engine.backfill import Progress
 from reactor.engine.database import Database
-from reactor.engine.deploy import Progress
 from reactor.errors import ReactorError
 from reactor.http.access import require_admin
 from reactor.http.api import FunctionApi
@@ -57,6 +57,7 @@ from reactor.store.blobs import BlobStore
 from reactor.store.sqlite.retention import Retention
 from reactor.store.sqlite.store import SqliteStore
 from reactor.sync.server import SyncServer
+from reactor.workers.backfill import BackfillWorker
 from reactor.workers.crons import CronWorker
 from reactor.workers.file_collector import FileCollector
 from reactor.workers.reaper import Reaper
@@ -106,7 +107,8 @@ class Reactor:
         self.on_fatal: Callable[[BaseException], None] = self._log_fatal
         """Called when the store can't go on, from the event loop. The server should then be stopped and started again."""
         self.on_progress: Progress | None = None
-        """Called while a schema change is brought to the documents: with what is going on, and how many it has covered."""
+        """Called while a schema change is brought to the documents: with what is going on, how many it has
+        covered and about how many there are."""
         self.executions = Executions()
         """Told of every function that was run."""
         self.executions.listen(print_log_lines)
@@ -189,6 +191,8 @@ class Reactor:
             reaper = Reaper(database)
             reaper.start()
             undo.push_async_callback(reaper.close)
+            self.backfills = BackfillWorker(database)
+            undo.push_async_callback(self.backfills.close)
             self.identities = Identities.of(settings, self.clock)
             undo.push_async_callback(self.identities.close)
             try:
@@ -217,6 +221,7 @@ class Reactor:
                     **self._deployment_api.routes_below(),
                 },
             )
+            self.backfills.start()
             self._loop = asyncio.get_running_loop()
             self._closing = undo.pop_all()
 

@@ -40,14 +40,18 @@ class Progress:
     def __init__(self) -> None:
         self._next = 0.0
         self._what = ""
+        self._began, self._first = 0.0, 0
 
-    def __call__(self, what: str, count: int) -> None:
+    def __call__(self, what: str, count: int, total: int) -> None:
         now = time.monotonic()
         if what != self._what:
             self._what, self._next = what, now + 1.0
+            self._began, self._first = now, count
         elif now >= self._next:
             self._next = now + 5.0
-            say(f"{what}: {count:,} documents so far")
+            rate = (count - self._first) / (now - self._began)
+            left = f", about {(total - count) / rate:,.0f} s left" if rate else ""
+            say(f"{what}: {count:,} of {total:,} documents, {rate:,.0f}/s{left}")
 
 
 def announce(reactor: Reactor, url: str, site_url: str, *, seconds: float) -> None:

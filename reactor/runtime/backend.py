@@ -15,9 +15,10 @@ from collections.abc import Callable
 from typing import Any, TypeVar
 
 from reactor.auth.identity import ANONYMOUS, Caller
+from reactor.engine.backfill import Progress
 from reactor.engine.commit_record import CommitRecord
 from reactor.engine.database import Database
-from reactor.engine.deploy import Progress, WantedIndex, WantedTable, deploy
+from reactor.engine.deploy import WantedIndex, WantedTable, deploy
 from reactor.engine.transaction import Transaction
 from reactor.engine.write_transaction import WriteTransaction
 from reactor.errors import DatabaseError, FunctionNotFound, LimitExceeded, ReactorError, StoreError

@@ -60,3 +60,31 @@ def test_a_kill_during_a_backfill(tmp_path: Path, point: str) -> None:
     finally:
         server.expected_exit = True
         server.close()
+
+
+def test_a_kill_while_a_staged_index_is_filled(tmp_path: Path) -> None:
+    """The start after it goes on in the background; without the flag the index has every row."""
+    app = tmp_path / "app"
+    (app / "functions").mkdir(parents=True)
+    (app / "functions" / "__init__.py").touch()
+    (app / "functions" / "rows.py").write_text(FUNCTIONS)
+    (app / "schema.py").write_text(SCHEMA.format(index=""))
+    server = ReactorProcess(tmp_path / "reactor", app=app, mode="serve", options=("--no-supervise",))
+    try:
+        server.start()
+        for start in range(0, 3000, 1000):
+            server.mutation("rows:fill", {"start": start, "count": 1000})
+        server.terminate()
+        (app / "schema.py").write_text(SCHEMA.format(index='.index("by_parity", "parity", staged=True)'))
+        server.start(env={"REACTOR_FAULTS": "deploy.mid_backfill=kill:2"}, ready=False)
+        assert server.wait_exit() == -signal.SIGKILL, server.log()
+        server.start()
+        assert server.call("query", "rows:odd")["status"] == "error"
+        server.mutation("rows:fill", {"start": 3000, "count": 10})
+        server.terminate()
+        (app / "schema.py").write_text(SCHEMA.format(index='.index("by_parity", "parity")'))
+        server.start()
+        assert sorted(server.query("rows:odd")) == list(range(1, 3010, 2))
+    finally:
+        server.expected_exit = True
+        server.close()

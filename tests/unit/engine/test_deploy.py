@@ -9,7 +9,8 @@ from typing import Any
 import pytest
 
 from reactor import faults
-from reactor.engine.deploy import BEFORE_SWITCH, MID_BACKFILL, WantedIndex, WantedTable, deploy
+from reactor.engine.backfill import AFTER_STEP
+from reactor.engine.deploy import BEFORE_SWITCH, WantedIndex, WantedTable, deploy
 from reactor.engine.ranges import make_range
 from reactor.engine.transaction import Transaction
 from reactor.engine.write_transaction import DocumentCheck
@@ -154,7 +155,7 @@ async def test_a_write_that_fits_only_the_old_schema_fails_the_deploy_and_not_it
 
     writing: list[asyncio.Task[None]] = []
 
-    def progress(what: str, count: int) -> None:
+    def progress(what: str, count: int, total: int) -> None:
         if not writing:
             writing.append(loop.create_task(write_meanwhile()))
 
@@ -197,7 +198,7 @@ class Died(BaseException):
     pass
 
 
-@pytest.mark.parametrize("point", [MID_BACKFILL, BEFORE_SWITCH])
+@pytest.mark.parametrize("point", [AFTER_STEP, BEFORE_SWITCH])
 async def test_a_process_that_dies_in_a_deploy_leaves_nothing_that_hinders_the_next(tmp_path: Path, point: str) -> None:
     first = await open_harness(tmp_path)
     await fill(first, 200)

@@ -1,0 +1,194 @@
+"""Filling an index with the documents that were there before it, while clients go on reading and writing.
+
+Writers maintain an index from the commit that adds it; the backfill enters the older documents in steps of a few
+milliseconds, each a commit that also notes how far it came. So it can end and go on at any step, in another process too,
+and two that fill one index only take turns. A step ends early when a client's mutation waits, and the next one then lets
+clients have most of the writer's time.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, Final
+
+from reactor.engine.commit_record import CommitKind, CommitRecord
+from reactor.engine.database import Database
+from reactor.engine.index_kinds import fill
+from reactor.engine.ranges import make_range
+from reactor.engine.transaction import Transaction
+from reactor.faults import hit
+from reactor.store.catalogue import BY_CREATION_TIME, BY_ID, IndexInfo, IndexState
+from reactor.store.protocol import Backfill, Writer
+from reactor.values.wire import decode
+
+__all__ = ["AFTER_STEP", "NEW", "IndexStatus", "Progress", "fill_index", "index_states", "title"]
+
+logger = logging.getLogger("reactor.engine")
+
+AFTER_STEP: Final = "deploy.mid_backfill"
+"""A step is committed."""
+
+STEP_S: Final = 0.005
+CHUNK_ROWS: Final = 32
+"""Documents entered between two looks at the clock and at who is waiting."""
+YIELD_FACTOR: Final = 3.0
+"""After a step that found clients waiting, so many times its length is theirs."""
+TELL_S: Final = 1.0
+"""How often queries that show the progress are told of it."""
+LOG_S: Final = 5.0
+
+NEW: Final = "~new"
+"""Ends the name of an index that is being filled to replace another of the same name."""
+
+Progress = Callable[[str, int, int], None]
+"""Called with what is going on, how many documents that has covered, and about how many there are."""
+
+
+@dataclass(frozen=True, slots=True)
+class IndexStatus:
+    """One index and how far it is filled: `entered` of about `total` documents; both None when it holds all of them."""
+
+    index: IndexInfo
+    entered: int | None = None
+    total: int | None = None
+
+    @property
+    def state(self) -> IndexState:
+        return self.index.state
+
+    @property
+    def is_full(self) -> bool:
+        return self.entered is None
+
+
+def title(index: IndexInfo) -> str:
+    """`table.index`, as the schema calls it."""
+    return f"{index.table}.{index.name.removesuffix(NEW)}"
+
+
+def index_states(tx: Transaction) -> list[IndexStatus]:
+    """All indexes that schemas have declared, by table and name. A query that calls this follows their progress."""
+    found: list[IndexStatus] = []
+    for table in tx.catalogue.tables.values():
+        if table.is_system:
+            continue
+        for index in table.all_indexes:
+            if index.name in (BY_ID, BY_CREATION_TIME):
+                continue
+            backfill = None if index.state == "ready" else tx.reader.get_backfill(index)
+            if backfill is None:
+                found.append(IndexStatus(index))
+            else:
+                tx.depend_on(f"backfill:{index.number}")
+                by_time = make_range(table.indexes[BY_CREATION_TIME])
+                total = tx.reader.count(by_time.index, by_time.start, by_time.end)
+                found.append(IndexStatus(index, backfill.entered, max(total, backfill.entered)))
+    tx.depend_on("code")  # indexes come and go with deploys
+    return sorted(found, key=lambda status: (status.index.table, status.index.name))
+
+
+async def fill_index(database: Database, index: IndexInfo, report: Progress | None = None) -> None:
+    """Fill an index to the end, from where it was left; returns at once when it is full or gone."""
+    by_time = database.catalogue.tables[index.table].indexes[BY_CREATION_TIME]
+    state = await database.store.read(lambda reader: reader.get_backfill(index))
+    if state is None:
+        return
+    total = await database.store.read(lambda reader: reader.count(by_time, b"", None))
+    what = f"index {title(index)}"
+    began = told = logged = time.monotonic()
+    first = state.entered
+    if first:
+        logger.info("%s: going on at %s of about %s documents", what, f"{first:,}", f"{total:,}")
+    while True:
+        step = _Step(database, index)
+        now = time.monotonic()
+        if now - told < TELL_S:
+            await database.store.write(step.run)
+        else:
+            told = now
+            await _tell(database, step)
+        hit(AFTER_STEP)
+        if step.state is None:
+            break
+        state = step.state
+        total = max(total, state.entered)
+        if report is not None:
+            report(what, state.entered, total)
+        now = time.monotonic()
+        if now - logged >= LOG_S:
+            logged = now
+            rate = (state.entered - first) / (now - began)
+            left = f"{(total - state.entered) / rate:,.0f} s" if rate else "unknown"
+            logger.info(
+                "%s: %s of about %s documents, %s/s, %s left",
+                what,
+                f"{state.entered:,}",
+                f"{total:,}",
+                f"{rate:,.0f}",
+                left,
+            )
+        await asyncio.sleep(step.seconds * YIELD_FACTOR if step.was_in_the_way else 0)
+    if step.was_last:
+        await _tell(database, step)
+        seconds = time.monotonic() - began
+        if seconds > LOG_S:
+            logger.info("%s: filled with %s documents in %.1f s", what, f"{step.entered:,}", seconds)
+
+
+async def _tell(database: Database, step: _Step) -> None:
+    """Run a step as a commit of its own that queries which show the progress depend on."""
+
+    def change(writer: Writer) -> CommitRecord:
+        step.work(writer)
+        return CommitRecord(0, CommitKind.DEPLOY, [], (f"backfill:{step.index.number}",))
+
+    await database.commit_alone(change)
+
+
+class _Step:
+    """One step: documents entered for a few milliseconds, in one transaction with the note of how far it came."""
+
+    def __init__(self, database: Database, index: IndexInfo) -> None:
+        self.index = index
+        self.state: Backfill | None = None
+        """How far it is after the step; None when there is nothing left to do."""
+        self.was_last = False
+        """Whether this step made it full."""
+        self.entered = 0
+        self.was_in_the_way = False
+        self.seconds = 0.0
+        self._database = database
+
+    def run(self, writer: Writer) -> None:
+        writer.begin()
+        self.work(writer)
+        writer.commit()
+
+    def work(self, writer: Writer) -> None:
+        """On the writer's thread, inside a transaction."""
+        began = time.monotonic()
+        index, database = self.index, self._database
+        state = writer.get_backfill(index)
+        if state is None:
+            return  # full, or dropped with its index
+        by_id = database.store.catalogue.tables[index.table].indexes[BY_ID]
+        start, entered = state.cursor, state.entered
+        while True:
+            rows = writer.scan(by_id, start, None, reverse=False, limit=CHUNK_ROWS)
+            for key, body in rows:
+                document: Any = decode(body)
+                fill(writer, index, document)
+                start = key + b"\x00"
+            entered += len(rows)
+            self.was_in_the_way = self.was_in_the_way or database.waiting_jobs > 0
+            self.seconds = time.monotonic() - began
+            if not rows or self.was_in_the_way or self.seconds > STEP_S:
+                break
+        self.entered = entered
+        self.was_last = not rows
+        self.state = Backfill(start, entered) if rows else None
+        writer.put_backfill(index, self.state)
