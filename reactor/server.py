@@ -21,6 +21,8 @@ import msgspec
 from reactor.admin import system as _system  # noqa: F401  # makes its functions part of every app
 from reactor.admin.deployment import DeploymentApi
 from reactor.admin.environment import EnvironmentApi
+from reactor.admin.jobs import JobsApi
+from reactor.admin.shapes import ShapesApi
 from reactor.auth.admin_key import AdminKeys
 from reactor.auth.headers import Gatekeeper
 from reactor.auth.identities import Identities
@@ -423,7 +425,10 @@ class Reactor:
         )
         routes.update(openapi.routes())
         routes.update(self._deployment_api.routes())
-        routes.update(EnvironmentApi(self.environment, self._functions_api.caller).routes())
+        who_asks = self._functions_api.caller
+        routes.update(EnvironmentApi(self.environment, who_asks).routes())
+        routes.update(JobsApi(self.database, who_asks).routes())
+        routes.update(ShapesApi(self.database, who_asks).routes())
         if isinstance(self.clock, ManualClock):
             routes["POST", "/api/testing/advance_clock"] = self._advance_clock
         return routes

@@ -11,13 +11,13 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, Final, Literal
 
-from reactor.engine.ranges import make_range
+from reactor.engine.ranges import IndexRange, make_range
 from reactor.engine.transaction import Transaction
 from reactor.engine.usage import Usage
 from reactor.engine.write_transaction import WriteTransaction
 from reactor.errors import DatabaseError, InvalidValue
 from reactor.limits import Limits
-from reactor.store.catalogue import TableInfo
+from reactor.store.catalogue import BY_CREATION_TIME, TableInfo
 from reactor.values.ids import decode_id
 from reactor.values.keys import decode_key
 from reactor.values.wire import decode, encode
@@ -29,7 +29,9 @@ __all__ = [
     "Job",
     "State",
     "cancel",
+    "cancel_some",
     "delete_completed",
+    "delete_some",
     "due_jobs",
     "fail_interrupted",
     "finish",
@@ -38,6 +40,7 @@ __all__ = [
     "read_job",
     "schedule",
     "start",
+    "unfinished_jobs",
 ]
 
 TABLE: Final = "_scheduled_functions"
@@ -192,6 +195,39 @@ def due_jobs(tx: Transaction, most: int) -> list[tuple[bytes, str, float]]:
         if not chunk:
             break
     return rows
+
+
+def unfinished_jobs(table: TableInfo) -> IndexRange:
+    """The range of jobs that have not ended: those in progress, then the pending ones, each by due time."""
+    # No other state's name lies between these two.
+    return make_range(table.indexes["by_state_and_time"], (), lower=("inProgress", True), upper=("pending", True))
+
+
+def cancel_some(tx: WriteTransaction, start: bytes, until: float, most: int, name: str | None = None) -> bytes | None:
+    """Look at the next `most` unfinished jobs from the index key `start` on; cancel those made until then, of this name.
+
+    Returns the key to go on at, None at the end.
+    """
+    table = jobs_table(tx)
+    range_ = unfinished_jobs(table)
+    rows = tx.reader.scan(range_.index, max(start, range_.start), range_.end, reverse=False, limit=most)
+    for _, body in rows:
+        document: Any = decode(body)
+        if document["_creationTime"] <= until and name in (None, document["name"]):
+            _change(tx, document["_id"], {"kind": "canceled"})
+    return rows[-1][0] + b"\x00" if rows else None
+
+
+def delete_some(tx: WriteTransaction, until: float, most: int) -> int:
+    """Delete the oldest `most` jobs made until then, whatever their state. Returns how many that were."""
+    table = jobs_table(tx)
+    made = make_range(table.indexes[BY_CREATION_TIME], (), upper=(until, True))
+    rows = tx.reader.scan(made.index, made.start, made.end, reverse=False, limit=most)
+    for _, body in rows:
+        document: Any = decode(body)
+        with off_the_books(tx):
+            tx.delete(table, document["_id"])
+    return len(rows)
 
 
 def fail_interrupted(tx: WriteTransaction, most: int) -> int:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from reactor.admin.system.declare import system_query
+from reactor.admin.system.frontend import frontend_query
 from reactor.model.environment import all_variables
 from reactor.runtime.call import perform
 from reactor.runtime.contexts import QueryCtx
@@ -14,6 +15,7 @@ __all__: list[str] = []
 
 
 @system_query("cli/queryEnvironmentVariables:default")
+@frontend_query("listEnvironmentVariables:default")
 async def list_variables(ctx: QueryCtx) -> list[Any]:
     root = ctx._call.root
     return perform(root, all_variables, (root.tx,))

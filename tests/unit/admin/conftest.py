@@ -6,11 +6,14 @@ from collections.abc import AsyncIterator, Mapping
 from pathlib import Path
 from typing import Any
 
+import httpx
 import pytest
 
 from reactor.runtime.loader import AppLoader
 from reactor.testing import Backend
 from reactor.testing import backend as make_backend
+
+KEY = "dashboard|0123"
 
 SCHEMA = """
 from reactor import Document, Id, Int64, define_schema, define_table
@@ -159,11 +162,17 @@ class Dashboard:
     async def add(self, table: str, *documents: Mapping[str, Any]) -> None:
         assert await self.mutation("addDocument", table=table, documents=list(documents)) == {"success": True}
 
+    async def http(self, method: str, path: str, body: Any = None, *, key: str | None = KEY) -> httpx.Response:
+        transport = httpx.ASGITransport(self.backend.reactor)
+        async with httpx.AsyncClient(transport=transport, base_url="http://test") as client:
+            headers = {} if key is None else {"authorization": f"Convex {key}"}
+            return await client.request(method, path, json=body, headers=headers)
+
     async def newest(self, table: str, limit: int = 100) -> list[dict[str, Any]]:
         return await self.query("listTableScan", table=table, limit=limit)
 
 
 @pytest.fixture
 async def dashboard(dashboard_app: Path) -> AsyncIterator[Dashboard]:
-    async with make_backend(AppLoader(dashboard_app, private=True).load()) as running:
+    async with make_backend(AppLoader(dashboard_app, private=True).load(), admin_keys=(KEY,)) as running:
         yield Dashboard(running)
