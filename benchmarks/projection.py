@@ -24,6 +24,7 @@ WRITERS = 16
 async def measure(path: str | None, lists: int, writes: int) -> tuple[int, float, float]:
     """Returns how often queries ran, writes a second, and seconds of processor time a write."""
     from reactor.auth.identity import ANONYMOUS
+    from reactor.runtime.waist import next_cut
     from reactor.server import Reactor
 
     with tempfile.TemporaryDirectory() as data:
@@ -45,9 +46,8 @@ async def measure(path: str | None, lists: int, writes: int) -> tuple[int, float
                 subscribers.append(subscriber)
                 subscriber.add(0, path, json.dumps({"section": number}).encode())
                 while True:
-                    for update in (await subscriber.cut()).updates:
+                    for update in (await next_cut(subscriber)).updates:
                         shown[number] = json.loads(update.version.outcome.value)
-                    await subscriber.wait_stale()
 
             following = [asyncio.create_task(follow(n)) for n in range(lists)] if path else []
             while path and len(shown) < lists:

@@ -26,6 +26,7 @@ def resident_bytes() -> int:
 
 async def measure(counts: list[int]) -> None:
     from reactor.auth.identity import ANONYMOUS
+    from reactor.runtime.waist import next_cut
     from reactor.server import Reactor
 
     with tempfile.TemporaryDirectory() as data:
@@ -42,7 +43,7 @@ async def measure(counts: list[int]) -> None:
                         subscriber = backend.subscriber(ANONYMOUS)
                         subscriber.add(0, "notes:newest", b'{"board":%d}' % len(subscribers))
                         subscribers.append(subscriber)
-                        batch.append(subscriber.cut())
+                        batch.append(next_cut(subscriber, 0))
                     await asyncio.gather(*batch)
                 memory = (resident_bytes() - before) / count
                 rng = random.Random(1)
@@ -54,7 +55,7 @@ async def measure(counts: list[int]) -> None:
                     began = time.perf_counter()
                     backend.mutation("notes:add", b'{"board":%d,"text":"x"}' % n, ANONYMOUS, done.set_result)
                     outcome = await done
-                    cut = await subscribers[n].cut(outcome.ts)
+                    cut = await next_cut(subscribers[n], outcome.ts)
                     times.append(time.perf_counter() - began)
                     assert len(cut.updates) == 1
                 assert backend.live.runs - runs == ROUNDS, "one run for each write"

@@ -20,7 +20,7 @@ from reactor.auth.identity import ANONYMOUS, Caller
 from reactor.http.access import require_admin
 from reactor.http.request import HttpError, Request, single_slashes
 from reactor.limits import DEFAULT_LIMITS, IDENTIFIER_MAX_CHARS, Limits
-from reactor.runtime.waist import Backend, Failure, Outcome
+from reactor.runtime.waist import Backend, Failure, Outcome, next_cut
 from reactor.sync.messages import ProtocolError, decode_ts, encode_log_lines, encode_text, encode_ts, has_lone_surrogate
 from reactor.values.formats import clean_json, encoded_json, export_json
 
@@ -166,7 +166,7 @@ class FunctionApi:
         try:
             for number, (path, args, _) in enumerate(calls):
                 subscriber.add(number, path, args)
-            cut = await subscriber.cut() if calls else None
+            cut = await next_cut(subscriber, 0) if calls else None
         finally:
             subscriber.close()
         updates = sorted(cut.updates, key=lambda update: update.query_id) if cut is not None else []

@@ -36,7 +36,7 @@ from reactor.runtime.query_entry import QueryCall, QueryRun
 from reactor.runtime.registry import RegisteredFunction
 from reactor.runtime.reruns import described
 from reactor.runtime.subscriber import LiveSubscriber
-from reactor.runtime.waist import Failure, Outcome, Success
+from reactor.runtime.waist import Failure, Outcome, Success, next_cut
 from reactor.schema.changes import is_subset
 from reactor.schema.indexes import AnyIndexDefinition, SearchIndexDefinition, VectorIndexDefinition
 from reactor.schema.spec import exact_json, validator_from_json
@@ -137,7 +137,7 @@ class LiveBackend:
         subscriber = self.live.subscriber(caller, "HttpApi")
         try:
             subscriber.add(0, path, args)
-            cut = await subscriber.cut()
+            cut = await next_cut(subscriber, 0)
         finally:
             subscriber.close()
         outcome = cut.updates[0].version.outcome

@@ -7,6 +7,9 @@ subscribers that are asking, and hands each its cut as soon as its own entries a
 
 Cuts are pulled, so nothing runs for a client that can't take more, and a burst of commits costs one run. Entries that
 usually run long go to a lane of their own, so that they don't hold up the others.
+
+A delivery is plain calls from the end of a run to the socket, no task and no future: with thousands of followers of one
+entry nothing else counts.
 """
 
 from __future__ import annotations
@@ -45,6 +48,8 @@ SLOW_S: Final = 0.020
 PAUSE_S: Final = 0.001
 CHUNK_S: Final = 0.005
 """How long a wave stays on its thread before it hands results back."""
+DELIVERIES_PER_STEP: Final = 256
+"""After as many the event loop turns to others: each takes a few microseconds, and an entry may have any number of followers."""
 TIME_SENSITIVE_NS: Final = 17_000_000_000
 """A result that looked at the clock is not served to newcomers when older. Source: server-semantics 5.4."""
 
@@ -60,7 +65,6 @@ class LiveQueries:
         self._families: dict[Family, dict[str, Entry]] = {}
         self._idle: OrderedDict[Entry, int] = OrderedDict()
         self._idle_bytes = 0
-        self._stale: dict[LiveSubscriber, None] = {}
         self._asking: dict[LiveSubscriber, None] = {}
         self._wave: asyncio.Task[None] | None = None
         self._slow: asyncio.Task[None] | None = None
@@ -72,7 +76,7 @@ class LiveQueries:
         """How many times somebody new was given a result that was there."""
         self.reruns = Reruns(self._environment_table)
         """Why live queries ran."""
-        database.listen(self._on_commit, self._after_batch)
+        database.listen(self._on_commit, lambda: None)
 
     # Subscribers
 
@@ -91,11 +95,11 @@ class LiveQueries:
         """Stop the waves; cuts that are being waited for are cancelled."""
         self._closed = True
         tasks = [t for t in (self._wave, self._slow) if t is not None]
-        for subscriber in list(self._asking):
-            subscriber.cancel()
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
+        for subscriber in list(self._asking):
+            subscriber.fail(asyncio.CancelledError("the backend was closed"))
 
     def _environment_table(self) -> int | None:
         table = self._database.catalogue.tables.get(ENVIRONMENT)
@@ -118,15 +122,14 @@ class LiveQueries:
         ):
             entry.valid_until = entry.valid_from
             entry.stale_by = EXPIRED
-            for subscriber, ids in entry.subscribers.items():
-                subscriber.touch(ids)
+            self._touch_followers(entry)
         if entry in self._idle:
             self._idle_bytes -= self._idle.pop(entry)
         return entry
 
     def release(self, entry: Entry) -> None:
         """Nobody follows this entry any more: keep it as a cached result, or forget it."""
-        if entry.subscribers or entry.in_flight or entry in self._idle:
+        if entry.followers or entry.in_flight or entry in self._idle:
             return
         if not entry.is_fresh or entry.version is None or not isinstance(entry.version.outcome, Success):
             self._forget(entry)
@@ -170,32 +173,23 @@ class LiveQueries:
             if entry in self._idle:
                 self._forget(entry)
                 continue
-            for subscriber, ids in entry.subscribers.items():
-                subscriber.touch(ids)
+            self._touch_followers(entry)
 
-    def mark_stale(self, subscriber: LiveSubscriber) -> None:
-        self._stale[subscriber] = None
-
-    def _after_batch(self) -> None:
-        self.wake_stale()
-
-    def wake_stale(self) -> None:
-        """Wake the subscribers that were touched since the last call."""
-        if self._stale:
-            stale, self._stale = self._stale, {}
-            for subscriber in stale:
-                subscriber.wake()
+    def _touch_followers(self, entry: Entry) -> None:
+        for followed in entry.followers:
+            followed.subscriber.touch(followed)
 
     # Waves
 
     def ask(self, subscriber: LiveSubscriber) -> None:
         """Compute a cut for this subscriber as soon as possible."""
+        subscriber.busy = True
         self._asking[subscriber] = None
         if self._wave is None and not self._closed:
             # Not at once: whoever asks in this loop step and the next joins the same wave.
             self._wave = asyncio.get_running_loop().create_task(self._waves())
 
-    def withdraw(self, subscriber: LiveSubscriber) -> None:
+    def forget_ask(self, subscriber: LiveSubscriber) -> None:
         self._asking.pop(subscriber, None)
 
     async def _waves(self) -> None:
@@ -216,14 +210,15 @@ class LiveQueries:
     def _answer_ready(self) -> None:
         """Cuts for which everything is fresh need no snapshot."""
         now = self._database.processed_ts
-        for subscriber in list(self._asking):
-            if subscriber.not_before <= now and all(e.is_fresh for e in subscriber.touched_entries()):
+        for subscriber in [s for s in self._asking if s.is_ready(now)]:
+            if subscriber.busy and subscriber.is_ready(now):  # as it was before the deliveries to others
                 subscriber.deliver(now)
 
     def _may_join(self, subscriber: LiveSubscriber) -> bool:
         """Whether nothing it needs is in flight elsewhere."""
         slow_busy = self._slow is not None
-        for entry in subscriber.touched_entries():
+        for followed in subscriber.touched.values():
+            entry = followed.entry
             if entry.in_flight or (slow_busy and not entry.is_fresh and self._is_slow(entry)):
                 return False
         return True
@@ -233,8 +228,10 @@ class LiveQueries:
 
     async def _one_wave(self) -> bool:
         """Returns whether anybody took part."""
-        slow_wanted = self._slow is None and any(
-            self._is_slow(e) for s in self._asking for e in s.touched_entries() if not e.is_fresh
+        slow_wanted = (
+            self._slow is None
+            and bool(self._usual_s)
+            and any(self._is_slow(f.entry) for s in self._asking for f in s.touched.values() if not f.entry.is_fresh)
         )
         snapshots = await self._database.open_snapshots(2 if slow_wanted else 1)
         ts = snapshots[0].ts
@@ -262,31 +259,44 @@ class LiveQueries:
     def _admit(self, wave: Wave) -> None:
         """Let every subscriber that can have a cut at the wave's timestamp join it, and line up what has to run."""
         ts = wave.ts
+        waiting = wave.waiting
         for subscriber in list(self._asking):
-            entries = subscriber.touched_entries()
             # It may have been told of a later timestamp while the snapshot was being opened: time only moves forward.
-            if max(subscriber.not_before, subscriber.ts) > ts or any(
-                # In flight elsewhere, or already known from a later snapshot but not at this one: next wave.
-                (e.in_flight and e not in wave.waiting) or (e.valid_from > ts and not e.valid_at(ts))
-                for e in entries
-            ):
+            if not subscriber.busy or max(subscriber.not_before, subscriber.ts) > ts:
                 continue
-            if self._slow is not None and any(not e.valid_at(ts) and self._is_slow(e) for e in entries):
+            needed = self._needed(wave, subscriber)
+            if needed is None:
                 continue
-            needed = {e for e in entries if not e.valid_at(ts)}
             if not needed:
                 subscriber.deliver(ts)
                 continue
-            self._asking.pop(subscriber)
+            del self._asking[subscriber]
             subscriber.wave = wave
-            subscriber.needed = needed
+            subscriber.needed = len(needed)
             for entry in needed:
-                if entry in wave.waiting:
-                    wave.waiting[entry].append(subscriber)
+                if entry in waiting:
+                    waiting[entry].append(subscriber)
                 else:
-                    wave.waiting[entry] = [subscriber]
+                    waiting[entry] = [subscriber]
                     entry.in_flight = True
                     (wave.slow if self._is_slow(entry) else wave.fast).append(entry)
+
+    def _needed(self, wave: Wave, subscriber: LiveSubscriber) -> list[Entry] | None:
+        """Which entries have to run for this subscriber to have a cut at the wave's timestamp; None if that can't be."""
+        needed: list[Entry] = []
+        for followed in subscriber.touched.values():
+            entry = followed.entry
+            if entry.valid_at(wave.ts) or entry in needed:
+                continue
+            if (
+                # In flight elsewhere, or already known from a later snapshot but not at this one: next wave.
+                (entry.in_flight and entry not in wave.waiting)
+                or entry.valid_from > wave.ts
+                or (self._slow is not None and self._is_slow(entry))
+            ):
+                return None
+            needed.append(entry)
+        return needed
 
     async def _run_slow(self, wave: Wave, snapshot: Snapshot) -> None:
         began = time.monotonic()
@@ -321,7 +331,7 @@ class LiveQueries:
                 for run in runs:
                     entry = lane[position]
                     position += 1
-                    self._complete(wave, lane, entry, run)
+                    await self._deliver(wave, self._complete(wave, lane, entry, run))
         except SnapshotEnded as error:
             logger.warning("live queries run again on a newer snapshot: %s", error)  # engine.md rule 3
         finally:
@@ -343,8 +353,21 @@ class LiveQueries:
                 break
         return runs
 
-    def _complete(self, wave: Wave, lane: list[Entry], entry: Entry, run: QueryRun) -> None:
-        """Take one result in: its version, its validity, whom it may serve; then cuts for whom it was the last."""
+    async def _deliver(self, wave: Wave, ready: list[LiveSubscriber]) -> None:
+        position = 0
+        try:
+            for subscriber in ready:
+                if position and not position % DELIVERIES_PER_STEP:
+                    await asyncio.sleep(0)
+                position += 1
+                if subscriber.wave is wave:  # else it left meanwhile
+                    subscriber.deliver(wave.ts)
+        finally:
+            for subscriber in ready[position:]:
+                subscriber.give_up(wave)
+
+    def _complete(self, wave: Wave, lane: list[Entry], entry: Entry, run: QueryRun) -> list[LiveSubscriber]:
+        """Take one result in: its version, its validity, whom it may serve. Returns those who needed nothing else any more."""
         self.runs += 1
         self._learn(entry.call.path, run.seconds)
         waiting = wave.waiting.pop(entry, [])
@@ -369,21 +392,21 @@ class LiveQueries:
         self._index.register(entry, run.read_set)
         if run.observed_identity:
             if entry.caller_key == SHARED:
-                self._split(wave, lane, entry)
-                waiting = [s for s in waiting if entry in s.needed]
+                waiting = self._split(wave, lane, entry, waiting)
         elif entry.caller_key != SHARED:
-            entry = self._share(wave, entry, waiting)
+            entry = self._share(wave, entry)
         if isinstance(run.outcome, Success) and run.outcome.journal != entry.call.journal:
             self._rekey(entry, run.outcome.journal)
         if not entry.is_fresh:
-            for subscriber, ids in entry.subscribers.items():
-                subscriber.touch(ids)
-        for subscriber in waiting:
-            subscriber.needed.discard(entry)
-            if not subscriber.needed:
-                subscriber.deliver(wave.ts)
+            self._touch_followers(entry)
         self.release(entry)
-        self.wake_stale()
+        ready: list[LiveSubscriber] = []
+        for subscriber in waiting:
+            if subscriber.wave is wave:
+                subscriber.needed -= 1
+                if not subscriber.needed:
+                    ready.append(subscriber)
+        return ready
 
     def _note_rerun(self, entry: Entry, run: QueryRun, changed: bool) -> None:
         self.reruns.note(
@@ -391,7 +414,7 @@ class LiveQueries:
             entry.call.args,
             entry.stale_by,
             entry.read_set,
-            followers=len(entry.subscribers),
+            followers=len(entry.followers),
             seconds=run.seconds,
             changed=changed,
             failed=not isinstance(run.outcome, Success),
@@ -405,7 +428,7 @@ class LiveQueries:
         elif seconds > SLOW_S:
             self._usual_s[path] = seconds
 
-    def _share(self, wave: Wave, entry: Entry, waiting: list[LiveSubscriber]) -> Entry:
+    def _share(self, wave: Wave, entry: Entry) -> Entry:
         """The run did not look at the identity: everybody may use its result. Returns the entry that now holds it."""
         family = self._families.get(entry.family)
         if family is None or family.get(entry.caller_key) is not entry:
@@ -421,37 +444,40 @@ class LiveQueries:
                     self._merge(other, entry)
             return entry
         if shared.valid_at(wave.ts) and not shared.in_flight:
-            for subscriber in waiting:
-                subscriber.needed.discard(entry)
-                subscriber.needed.add(shared)
             self._merge(entry, shared)
             return shared
         return entry
 
     def _merge(self, gone: Entry, kept: Entry) -> None:
-        for subscriber, ids in list(gone.subscribers.items()):
-            subscriber.move(ids, gone, kept)
+        for followed in list(gone.followers):
+            followed.subscriber.move(followed, kept)
         self._forget(gone)
 
-    def _split(self, wave: Wave, lane: list[Entry], entry: Entry) -> None:
-        """A shared entry's re-run looked at the identity: it now belongs to that identity, the others get their own."""
+    def _split(
+        self, wave: Wave, lane: list[Entry], entry: Entry, waiting: list[LiveSubscriber]
+    ) -> list[LiveSubscriber]:
+        """A shared entry's re-run looked at the identity: it now belongs to that identity, the others get their own.
+
+        Returns who of those that wait for the run it still serves.
+        """
         family = self._families.setdefault(entry.family, {})
         if family.get(SHARED) is entry:
             del family[SHARED]
         owner = entry.call.caller.key
         entry.caller_key = owner
         family[owner] = entry
-        for subscriber, ids in list(entry.subscribers.items()):
+        served = dict.fromkeys(s for s in waiting if s.wave is wave)
+        for followed in list(entry.followers):
+            subscriber = followed.subscriber
             if subscriber.caller.key == owner:
                 continue
             call = QueryCall(entry.call.path, entry.call.args, entry.call.journal, subscriber.caller)
             own = self.entry_for(call)
             if own.version is None:
                 own.stale_by = IDENTITY
-            subscriber.move(ids, entry, own)
-            if subscriber.wave is wave and entry in subscriber.needed:
-                subscriber.needed.discard(entry)
-                subscriber.needed.add(own)
+            subscriber.move(followed, own)
+            if subscriber in served:
+                del served[subscriber]
                 if own in wave.waiting:
                     wave.waiting[own].append(subscriber)
                 elif not own.in_flight:
@@ -460,6 +486,7 @@ class LiveQueries:
                     lane.append(own)
                 else:
                     subscriber.give_up(wave)
+        return list(served)
 
     def _rekey(self, entry: Entry, journal: str | None) -> None:
         """A run that fixed the end of its page goes on under that journal; newcomers without one get a page of their own."""

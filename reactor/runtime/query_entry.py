@@ -20,7 +20,7 @@ from reactor.runtime.waist import Failure, Outcome, Success, Version
 from reactor.values.wire import decode, encode
 
 if TYPE_CHECKING:
-    from reactor.runtime.subscriber import LiveSubscriber
+    from reactor.runtime.subscriber import Followed
 
 __all__ = ["SHARED", "Entry", "Family", "QueryCall", "QueryRun", "make_version"]
 
@@ -93,12 +93,12 @@ class Entry:
         "call",
         "caller_key",
         "family",
+        "followers",
         "in_flight",
         "observed_time",
         "ran_at_ns",
         "read_set",
         "stale_by",
-        "subscribers",
         "valid_from",
         "valid_until",
         "version",
@@ -118,7 +118,7 @@ class Entry:
         self.observed_time = False
         self.ran_at_ns = 0
         self.in_flight = False
-        self.subscribers: dict[LiveSubscriber, set[int]] = {}
+        self.followers: dict[Followed, None] = {}
 
     def valid_at(self, ts: int) -> bool:
         """Whether `version` is the result at the snapshot `ts`."""

@@ -6,14 +6,28 @@ All of it is called on the event loop's thread. `runtime.backend` implements it;
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Literal, Protocol
 
+import msgspec
+
 from reactor.auth.identity import Caller
 from reactor.runtime.executions import Door
 
-__all__ = ["Backend", "Cut", "Failure", "Outcome", "QueryUpdate", "Subscriber", "Success", "Version"]
+__all__ = [
+    "Backend",
+    "Cut",
+    "Deliver",
+    "Failure",
+    "Outcome",
+    "QueryUpdate",
+    "Subscriber",
+    "Success",
+    "Version",
+    "next_cut",
+]
 
 FunctionKind = Literal["query", "mutation", "action"]
 
@@ -55,22 +69,31 @@ class Version:
     outcome: Outcome
 
 
-@dataclass(frozen=True, slots=True)
-class QueryUpdate:
+# Structs, and unknown to the garbage collector: one of each is made for every delivery.
+
+
+class QueryUpdate(msgspec.Struct, frozen=True, gc=False):
     query_id: int
     version: Version
 
 
-@dataclass(frozen=True, slots=True)
-class Cut:
+class Cut(msgspec.Struct, frozen=True, gc=False):
     """All of a subscriber's queries at one timestamp: those whose version changed since the cut before."""
 
     ts: int
     updates: Sequence[QueryUpdate]
 
 
+Deliver = Callable[[Cut | BaseException], None]
+"""Takes a cut, or what kept it from being computed. Must not raise."""
+
+
 class Subscriber(Protocol):
-    """One client's set of live queries. Cuts are pulled, so a slow client gets the newest state, not the backlog."""
+    """One client's set of live queries.
+
+    Cuts are pulled, one at a time, so that a slow client gets the newest state, not the backlog. A client that can take
+    more has a pull waiting for news; then a commit reaches it with nothing but the call of its `deliver`.
+    """
 
     def add(self, query_id: int, path: str, args: bytes, journal: str | None = None) -> None:
         """Follow a query. `args` is the encoded argument object. Never raises: what is wrong comes as a `Failure`."""
@@ -82,17 +105,48 @@ class Subscriber(Protocol):
         """From now on ask as `caller`: the queries that looked at the identity run again."""
         ...
 
-    async def wait_stale(self) -> None:
-        """Return once the next cut may differ from the last one (at once if it may already). Never spins: only one caller."""
+    def pull(self, deliver: Deliver, not_before: int | None = None) -> None:
+        """Have `deliver` called once with the next consistent cut, never below the last one in time. Takes the place of
+        a pull that still waits.
+
+        With `not_before` as soon as it can be had with `ts >= not_before`, changed or not, perhaps before this returns;
+        without, once it may differ from the last one.
+        """
         ...
 
-    async def cut(self, not_before: int = 0) -> Cut:
-        """Compute the next consistent cut, with `ts >= not_before` and never below the last one. Only one caller."""
+    @property
+    def busy(self) -> bool:
+        """A pull is more than waiting for news: its cut is being computed. Who changes the queries meanwhile delays it."""
+        ...
+
+    def withdraw(self) -> None:
+        """Take back a pull. Nothing is lost: what it would have told is told by the next one."""
         ...
 
     def close(self) -> None:
-        """Unfollow everything; a pending `cut` or `wait_stale` is cancelled."""
+        """Unfollow everything, and withdraw."""
         ...
+
+
+async def next_cut(subscriber: Subscriber, not_before: int | None = None) -> Cut:
+    """`Subscriber.pull` for those who wait. Raises what kept the cut from being computed."""
+    future: asyncio.Future[Cut] = asyncio.get_running_loop().create_future()
+
+    def deliver(cut: Cut | BaseException) -> None:
+        if future.done():
+            return
+        if isinstance(cut, Cut):
+            future.set_result(cut)
+        elif isinstance(cut, asyncio.CancelledError):
+            future.cancel()
+        else:
+            future.set_exception(cut)
+
+    subscriber.pull(deliver, not_before)
+    try:
+        return await future
+    finally:
+        subscriber.withdraw()
 
 
 class Backend(Protocol):

@@ -29,6 +29,8 @@ class Link(Protocol):
 
     on_writable: Callable[[], None] | None
     """Called whenever `writable` turns true again."""
+    on_full: Callable[[], None] | None
+    """Called whenever it turns false."""
 
     @property
     def fragments(self) -> bool:
@@ -79,6 +81,7 @@ class AsgiLink:
 
     def __init__(self, receive: Receive, send: Send) -> None:
         self.on_writable: Callable[[], None] | None = None
+        self.on_full: Callable[[], None] | None = None
         self.sent_bytes = 0
         self._send = send
         self._receive = receive
@@ -101,6 +104,8 @@ class AsgiLink:
             return
         self._outbox.extend({"type": "websocket.send", "text": message.decode("utf-8")} for message in messages)
         self._wake.set()
+        if self.on_full is not None:
+            self.on_full()
 
     def ping(self) -> None:
         """Left to the server, which pings by its own rules."""

@@ -114,8 +114,6 @@ class Session:
         self.session_id: str | None = None
         self.caller: Caller = ANONYMOUS
         self.closed = False
-        self.stale = False
-        """The last cut may be out of date. The worker sets it."""
 
         # What the client asked for, and what it was told last.
         self._query_set = 0
@@ -340,18 +338,19 @@ class Session:
 
     @property
     def wants_update(self) -> bool:
-        """Whether a cut should be computed now. Ask again after each message, response and update."""
+        """Whether a cut is wanted at once, changed or not. Ask again after each message, response and update.
+
+        While it is not, `finish_update` takes whatever cuts the subscriber has to offer.
+        """
         if self._updating or self._holding or self.closed:
             return False
-        if self.stale and self._queries:
-            return True
         return self._owed_ts is not None or (self._query_set, self._identity) != self._sent[:2]
 
     def begin_update(self) -> Update | Close:
         """Start the one update there can be at a time. Takes everything the client asked for so far."""
         if (expired := self._expired()) is not None:
             return expired
-        self._updating, self.stale = True, False
+        self._updating = True
         self._target = (self._query_set, self._identity)
         self._reported_removes = [query_id for query_id in self._removes if query_id not in self._adds]
         update = Update(
@@ -368,6 +367,8 @@ class Session:
         self._updating = False
         if self.closed:
             return ()
+        if (expired := self._expired()) is not None:
+            return expired
         modifications: list[bytes] = []
         for update in cut.updates:
             outcome = update.version.outcome

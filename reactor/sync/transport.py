@@ -52,15 +52,24 @@ class SyncWebSocketProtocol(WebSocketsSansIOProtocol):
         self.link.heard_at = monotonic()
         super().data_received(data)
 
+    def pause_writing(self) -> None:
+        super().pause_writing()
+        self.link.writable = False
+        if self.link.on_full is not None:
+            self.link.on_full()
+
     def resume_writing(self) -> None:
         super().resume_writing()
-        if self.link.on_writable is not None:
-            self.link.on_writable()
+        self._is_writable()
 
     def connection_lost(self, exc: Exception | None) -> None:
         super().connection_lost(exc)
+        # Nothing will ever drain; whoever waits for that must go on to hear of the disconnect.
+        self._is_writable()
+
+    def _is_writable(self) -> None:
+        self.link.writable = True
         if self.link.on_writable is not None:
-            # Nothing will ever drain; whoever waits for that must go on to hear of the disconnect.
             self.link.on_writable()
 
     def shutdown(self) -> None:
@@ -91,13 +100,11 @@ class TransportLink:
 
     def __init__(self, protocol: SyncWebSocketProtocol) -> None:
         self.on_writable: Callable[[], None] | None = None
+        self.on_full: Callable[[], None] | None = None
+        self.writable = True
         self.heard_at: float | None = None
         self._protocol = protocol
         self._written_bytes = 0
-
-    @property
-    def writable(self) -> bool:
-        return self._protocol.writable.is_set()
 
     @property
     def sent_bytes(self) -> int:

@@ -1,7 +1,8 @@
 """Runs the sync protocol on one WebSocket: performs the effects of its `Session`, and never lets a slow client cost more than a little.
 
-Responses go out in order as soon as the socket takes them. A cut is computed only when all that was sent before has left,
-one at a time. A client that stops reading is closed; one that is silent is pinged, and closed when it stays silent.
+Responses go out in order as soon as the socket takes them. A cut is asked for only when all that was sent before has left,
+one at a time; while there is nothing to tell, the pull waits with the subscriber. A client that stops reading is closed; one
+that is silent is pinged, and closed when it stays silent.
 """
 
 from __future__ import annotations
@@ -9,16 +10,15 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections import deque
-from collections.abc import Coroutine, Sequence
+from collections.abc import Sequence
 from functools import partial
-from typing import Any
 
 from reactor.auth.authenticator import AuthenticationError
 from reactor.auth.headers import Gatekeeper
 from reactor.auth.identity import ANONYMOUS, Caller
 from reactor.clock import Clock
 from reactor.limits import Limits
-from reactor.runtime.waist import Backend, Failure, Outcome, Subscriber
+from reactor.runtime.waist import Backend, Cut, Failure, Outcome, Subscriber
 from reactor.sync.link import Link, monotonic
 from reactor.sync.messages import PING, Authenticate
 from reactor.sync.session import Call, Close, Effect, Hold, Reply, Session, Update, Verify
@@ -81,10 +81,6 @@ class Worker:
         self._backend_mutations = 0
         self._may_read: asyncio.Future[None] | None = None
         self._subscriber: Subscriber | None = None
-        self._updating = False
-        self._next_turn: asyncio.Future[None] | None = None
-        self._tasks: set[asyncio.Task[None]] = set()
-        self._is_watching = False
         self._timers: list[asyncio.TimerHandle] = []
         self._last_sent = self._progress_at = self._started = monotonic()
         self._progress_bytes = 0
@@ -94,6 +90,7 @@ class Worker:
         """Serve the socket to its end."""
         link = self._link
         link.on_writable = self._pump
+        link.on_full = self._hold_back
         tick = self._loop.call_later(self._tick_s, self._tick)
         self._timers.append(tick)
         try:
@@ -135,13 +132,11 @@ class Worker:
 
     def _end(self) -> None:
         self._closed = self._session.closed = True
-        self._link.on_writable = None
+        self._link.on_writable = self._link.on_full = None
         for timer in self._timers:
             timer.cancel()
         if self._subscriber is not None:
             self._subscriber.close()
-        for task in self._tasks:
-            task.cancel()
         self._outbox.clear()
         self._waiting_calls.clear()
 
@@ -234,14 +229,12 @@ class Worker:
             self._loop.call_soon(self._pump)
 
     def _pump(self) -> None:
-        """Do what the socket now allows: send responses, then start an update."""
+        """Do what the socket now allows: send responses, then ask for a cut."""
         self._flush_scheduled = False
         if self._closed or not self._link.writable:
             return
         self._flush_outbox()
-        if self._may_start_update():
-            self._updating = True
-            self._spawn(self._update())
+        self._pull()
 
     def _flush_outbox(self) -> None:
         if self._outbox:
@@ -270,37 +263,50 @@ class Worker:
 
     # -------------------------------------------------------------------------------------------------------- updates
 
-    def _may_start_update(self) -> bool:
-        return not self._updating and not self._closed and self._link.writable and self._session.wants_update
-
-    async def _update(self) -> None:
-        """Compute one cut and send it. The caller has set `_updating`."""
+    def _pull(self) -> None:
+        """Ask for the next cut: soon if there is something to tell, else when there will be."""
+        subscriber = self._subscriber
+        if not self._link.writable or (subscriber is not None and subscriber.busy):
+            return  # what ends that calls this again
         try:
-            step = self._session.begin_update()
-            if isinstance(step, Close):
-                self._perform(step)
-                return
-            subscriber = self._tell(step)
-            cut = await subscriber.cut(step.not_before)
+            if self._session.wants_update:
+                step = self._session.begin_update()
+                if isinstance(step, Close):
+                    self._perform(step)
+                    return
+                self._tell(step).pull(self._take, step.not_before)
+            elif subscriber is not None:
+                subscriber.pull(self._take)
+        except Exception as error:
+            self._take(error)
+
+    def _hold_back(self) -> None:
+        """The socket is full: nothing is computed for it until it has drained, but for what was begun."""
+        if self._subscriber is not None and not self._subscriber.busy:
+            self._subscriber.withdraw()
+
+    def _take(self, cut: Cut | BaseException) -> None:
+        """Send what a cut changes, and pull the next."""
+        if self._closed:
+            return
+        try:
+            if not isinstance(cut, Cut):
+                raise cut
             result = self._session.finish_update(cut)
             if isinstance(result, Close):
                 self._perform(result)
-            elif result and not self._closed:
+                return
+            if result:
                 self._flush_outbox()
                 self._link.send(result)
                 self._last_sent = monotonic()
-            if not self._is_watching and step.add:
-                self._is_watching = True
-                self._spawn(self._watch(subscriber))
+        except asyncio.CancelledError:
+            return  # the backend stops, and closes the sockets itself
         except Exception:
-            if not self._closed:
-                logger.exception("computing a transition failed")
-                self.close(1011, "InternalServerError")
-        finally:
-            self._updating = False
-            if self._next_turn is not None and not self._next_turn.done() and not self._session.stale:
-                self._next_turn.set_result(None)
-        self._pump()
+            logger.exception("computing a transition failed")
+            self.close(1011, "InternalServerError")
+        else:
+            self._pull()
 
     def _tell(self, step: Update) -> Subscriber:
         subscriber = self._subscriber
@@ -313,29 +319,6 @@ class Worker:
         for query in step.add:
             subscriber.add(*query)
         return subscriber
-
-    async def _watch(self, subscriber: Subscriber) -> None:
-        """Turn staleness into updates. Runs them itself when it can, to save a switch of tasks for each delivery."""
-        try:
-            while not self._closed:
-                await subscriber.wait_stale()
-                self._session.stale = True
-                if self._may_start_update():
-                    self._flush_outbox()
-                    self._updating = True
-                    await self._update()
-                else:
-                    self._next_turn = self._loop.create_future()
-                    await self._next_turn
-        except Exception:
-            if not self._closed:
-                logger.exception("watching queries failed")
-                self.close(1011, "InternalServerError")
-
-    def _spawn(self, work: Coroutine[Any, Any, None]) -> None:
-        task = self._loop.create_task(work)
-        self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
 
     # ----------------------------------------------------------------------------------------------------------- timing
 

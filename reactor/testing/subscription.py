@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import Callable
 from typing import Generic, TypeVar
 
-from reactor.runtime.waist import Backend, Outcome, Subscriber
+from reactor.runtime.waist import Backend, Outcome, Subscriber, next_cut
 
 __all__ = ["Subscription"]
 
@@ -33,15 +33,14 @@ class Subscription(Generic[R_co]):
         try:
             async with asyncio.timeout(patience):
                 while True:
-                    await self._subscriber.wait_stale()
-                    for update in (await self._subscriber.cut()).updates:
+                    for update in (await next_cut(self._subscriber)).updates:
                         return self._unpack(update.version.outcome)
         except TimeoutError:
             raise AssertionError(f"{self._path}: no new result within {patience:g} s") from None
 
     async def assert_quiet(self) -> None:
         """Nothing that happened so far changed the result. Raises AssertionError with the result that did come."""
-        cut = await self._subscriber.cut(not_before=self._backend.processed_ts)
+        cut = await next_cut(self._subscriber, self._backend.processed_ts)
         for update in cut.updates:
             raise AssertionError(f"{self._path}: expected no new result, but got {update.version.outcome}")
 

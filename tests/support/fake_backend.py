@@ -9,7 +9,7 @@ from collections.abc import Callable
 from typing import Any
 
 from reactor.auth.identity import Caller
-from reactor.runtime.waist import Cut, Failure, Outcome, QueryUpdate, Success, Version
+from reactor.runtime.waist import Cut, Deliver, Failure, Outcome, QueryUpdate, Success, Version
 
 START_TS = 1_700_000_000_000_000_000
 
@@ -23,60 +23,81 @@ class FakeSubscriber:
         self.backend, self.caller = backend, caller
         self.queries: dict[int, tuple[str, bytes, str | None]] = {}
         self.told: dict[int, Version] = {}
-        self.stale = asyncio.Event()
+        self.stale = False
         self.closed = False
-        self.cutting = False
-        self.waiting = False
+        self.busy = False
         self.cuts = 0
+        self._deliver: Deliver | None = None
+        self._task: asyncio.Task[None] | None = None
         backend.subscribers.append(self)
 
     def add(self, query_id: int, path: str, args: bytes, journal: str | None = None) -> None:
-        assert not self.cutting, "the query set must not change under a cut"
+        assert not self.busy, "the query set must not change under a cut"
         assert query_id not in self.queries
         self.queries[query_id] = (path, args, journal)
-        self.stale.set()
+        self.stale = True
 
     def remove(self, query_id: int) -> None:
-        assert not self.cutting
+        assert not self.busy
         del self.queries[query_id]
         self.told.pop(query_id, None)
 
     def set_caller(self, caller: Caller) -> None:
-        assert not self.cutting
+        assert not self.busy
         self.caller = caller
-        self.stale.set()
+        self.stale = True
 
-    async def wait_stale(self) -> None:
-        assert not self.waiting, "only one caller"
-        self.waiting = True
-        try:
-            await self.stale.wait()
-        finally:
-            self.waiting = False
+    def pull(self, deliver: Deliver, not_before: int | None = None) -> None:
+        assert not self.busy, "only one cut at a time"
+        self._deliver = deliver
+        if not_before is not None or self.stale:
+            self._begin(not_before or 0)
 
-    async def cut(self, not_before: int = 0) -> Cut:
-        assert not self.cutting, "only one cut at a time"
-        self.cutting = True
+    def withdraw(self) -> None:
+        self._deliver = None
+        self.busy = False
+        if self._task is not None:
+            self._task.cancel()
+
+    def wake(self) -> None:
+        self.stale = True
+        if self._deliver is not None and not self.busy:
+            self._begin(0)
+
+    def _begin(self, not_before: int) -> None:
+        self.busy = True
         self.cuts += 1
-        self.stale.clear()
-        try:
-            await self.backend.gate("cut")
-            while self.backend.processed_ts < not_before:
-                await asyncio.sleep(0)
-            updates = []
-            for query_id, (path, args, journal) in self.queries.items():
+        self.stale = False
+        self._task = asyncio.get_running_loop().create_task(self._compute(not_before))
+
+    async def _compute(self, not_before: int) -> None:
+        await self.backend.gate("cut")
+        while self.backend.processed_ts < not_before:
+            await asyncio.sleep(0)
+        updates = []
+        for query_id, (path, args, journal) in self.queries.items():
+            try:
                 outcome = self.backend.run_query(path, args, self.caller, journal)
-                old = self.told.get(query_id)
-                if old is None or old.outcome != outcome:
-                    version = Version(0, outcome)
-                    self.told[query_id] = version
-                    updates.append(QueryUpdate(query_id, version))
-            return Cut(self.backend.processed_ts, updates)
-        finally:
-            self.cutting = False
+            except Exception as error:
+                self._end(error)
+                return
+            old = self.told.get(query_id)
+            if old is None or old.outcome != outcome:
+                version = Version(0, outcome)
+                self.told[query_id] = version
+                updates.append(QueryUpdate(query_id, version))
+        self._end(Cut(self.backend.processed_ts, updates))
+
+    def _end(self, cut: Cut | Exception) -> None:
+        deliver, self._deliver = self._deliver, None
+        self._task = None
+        self.busy = False
+        assert deliver is not None
+        deliver(cut)
 
     def close(self) -> None:
         self.closed = True
+        self.withdraw()
 
 
 class FakeBackend:
@@ -157,7 +178,7 @@ class FakeBackend:
 
     def wake(self) -> None:
         for subscriber in self.subscribers:
-            subscriber.stale.set()
+            subscriber.wake()
 
     def commit(self, name: str, by: int = 1) -> int:
         """Somebody else's write."""

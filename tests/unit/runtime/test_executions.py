@@ -14,7 +14,7 @@ import pytest
 from reactor.auth.identity import ADMIN, ANONYMOUS
 from reactor.clock import ManualClock
 from reactor.runtime.executions import Executions, Finished, Line
-from reactor.runtime.waist import Failure, Outcome
+from reactor.runtime.waist import Failure, Outcome, next_cut
 from reactor.server import Reactor
 from tests.unit.runtime.harness import write_files
 
@@ -97,10 +97,9 @@ async def test_a_query_is_reported_once_and_then_as_cached(reactor: Reactor, tol
 async def test_a_live_query_is_reported_when_it_runs_again(reactor: Reactor, told: list[Finished]) -> None:
     subscriber = reactor.backend.subscriber(ANONYMOUS)
     subscriber.add(0, "notes:count", b"{}")
-    await subscriber.cut()
+    await next_cut(subscriber, 0)
     await mutate(reactor, "notes:add", b'{"text":"a"}', session=("s", 0), request_id="r1")
-    await subscriber.wait_stale()
-    await subscriber.cut()
+    await next_cut(subscriber)
     subscriber.close()
     assert [(f.kind, f.door) for f in told] == [
         ("query", "SyncWorker"),

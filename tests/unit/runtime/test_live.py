@@ -23,7 +23,7 @@ from reactor.limits import DEFAULT_LIMITS
 from reactor.runtime.live import LiveQueries
 from reactor.runtime.query_entry import QueryCall, QueryRun
 from reactor.runtime.subscriber import LiveSubscriber
-from reactor.runtime.waist import Cut, Failure, Success
+from reactor.runtime.waist import Cut, Failure, Success, next_cut
 from reactor.store.protocol import Snapshot
 from reactor.store.sqlite.store import SqliteStore
 from reactor.values.wire import decode
@@ -93,7 +93,9 @@ class Client:
             self.subscriber.add(query_id, path, msgspec.json.encode(args))
 
     async def cut(self, not_before: int = 0) -> Cut:
-        cut = await asyncio.wait_for(self.subscriber.cut(not_before), 5)
+        return self.take(await asyncio.wait_for(next_cut(self.subscriber, not_before), 5))
+
+    def take(self, cut: Cut) -> Cut:
         assert cut.ts >= self.ts
         self.ts = cut.ts
         for update in cut.updates:
@@ -105,8 +107,8 @@ class Client:
         return cut
 
     async def next(self) -> Cut:
-        await asyncio.wait_for(self.subscriber.wait_stale(), 5)
-        return await self.cut()
+        """The next cut that may differ."""
+        return self.take(await asyncio.wait_for(next_cut(self.subscriber), 5))
 
 
 def value_of(tx: Transaction, document_id: str) -> Any:
@@ -154,7 +156,7 @@ async def test_a_commit_reaches_those_who_read_what_it_wrote_and_runs_nothing_el
 
     assert first.state == {0: 7}
     assert [args for _, args in world.ran] == [f'{{"id":"{a}"}}']
-    assert not second.subscriber._stale
+    assert not second.subscriber.touched
 
 
 async def test_many_followers_of_one_query_cost_one_run(world: World) -> None:
@@ -167,7 +169,7 @@ async def test_many_followers_of_one_query_cost_one_run(world: World) -> None:
 
     assert all(c.state == {0: 1} for c in clients)
     assert len(world.ran) == 2
-    assert len({id(c.subscriber._queries[0]) for c in clients}) == 1
+    assert len({id(c.subscriber._queries[0].entry) for c in clients}) == 1
 
 
 async def test_an_equal_result_is_not_sent_again(world: World) -> None:
@@ -376,7 +378,7 @@ async def test_a_page_keeps_its_journal_over_re_runs_and_newcomers_get_their_own
     await second.cut()
     resumed = world.live.subscriber(ANONYMOUS)
     resumed.add(0, "page", msgspec.json.encode({"id": a}), "end-1")
-    cut = await resumed.cut()
+    cut = await next_cut(resumed, 0)
 
     assert first.state == {0: ["end-1", 1]}
     assert second.state == {0: ["end-2", 1]}
@@ -465,10 +467,11 @@ async def test_removing_queries_and_closing_leaves_nothing_registered(world: Wor
     clients = [world.client(*[("counter", {"id": i}) for i in ids]) for _ in range(4)]
     await asyncio.gather(*[c.cut() for c in clients])
     clients[0].subscriber.remove(1)
-    asking = asyncio.create_task(clients[1].subscriber.wait_stale())
+    asking = asyncio.create_task(next_cut(clients[1].subscriber))
     await asyncio.sleep(0)
     for client in clients:
         client.subscriber.close()
+    asking.cancel()
     await asyncio.gather(asking, return_exceptions=True)
     await world.write(lambda tx: [setting(i, 1)(tx) for i in ids])
 
@@ -510,7 +513,7 @@ async def test_after_random_writes_every_client_holds_what_a_fresh_one_would_be_
     for client in clients:
         await client.cut(not_before=last)
         fresh = world.client()
-        for query_id, entry in client.subscriber._queries.items():
-            fresh.subscriber.add(query_id, entry.call.path, entry.call.args)
+        for query_id, followed in client.subscriber._queries.items():
+            fresh.subscriber.add(query_id, followed.entry.call.path, followed.entry.call.args)
         await fresh.cut()
         assert client.state == fresh.state

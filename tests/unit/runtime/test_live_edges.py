@@ -7,6 +7,7 @@ from typing import Any
 
 from reactor.engine.transaction import Transaction
 from reactor.runtime.live import LiveQueries
+from reactor.runtime.waist import next_cut
 from reactor.store.protocol import SnapshotEnded
 from tests.unit.runtime.test_live import ANN, BOB, Looks, World, counters, setting, value_of, world
 
@@ -20,13 +21,15 @@ def counted(live: LiveQueries) -> tuple[int, int]:
 
 async def leave_while_it_runs(world: World, clients: list[Any]) -> None:
     """Ask for cuts and go away when the queries are in flight."""
-    cuts = [asyncio.ensure_future(c.subscriber.cut()) for c in clients]
+    cuts = [asyncio.ensure_future(next_cut(c.subscriber, 0)) for c in clients]
     for _ in range(10_000):
         if all(c.subscriber.wave is not None for c in clients):
             break
         await asyncio.sleep(0)
     for client in clients:
         client.subscriber.close()
+    for cut in cuts:
+        cut.cancel()
     await asyncio.gather(*cuts, return_exceptions=True)
     while world.live._wave is not None:
         await asyncio.sleep(0.001)

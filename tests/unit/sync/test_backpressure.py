@@ -30,13 +30,25 @@ class HandLink:
 
     def __init__(self) -> None:
         self.on_writable: Callable[[], None] | None = None
-        self.writable = True
+        self.on_full: Callable[[], None] | None = None
+        self._writable = True
         self.sent_bytes = 0
         self.sent: list[dict[str, Any]] = []
         self.inbox: asyncio.Queue[MutableMapping[str, Any]] = asyncio.Queue()
         self.closed: tuple[int | None, str] | None = None
         self.full_after: int | None = None
         """Not writable any more once this many more messages were sent."""
+
+    @property
+    def writable(self) -> bool:
+        return self._writable
+
+    @writable.setter
+    def writable(self, writable: bool) -> None:
+        became_full = self._writable and not writable
+        self._writable = writable
+        if became_full and self.on_full is not None:
+            self.on_full()
 
     def send(self, messages: Iterable[bytes]) -> None:
         for message in messages:

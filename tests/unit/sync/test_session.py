@@ -101,8 +101,6 @@ def test_the_first_transition_starts_at_zero_and_the_next_where_it_ended() -> No
     assert first["endVersion"] == {"querySet": 1, "identity": 0, "ts": encode_ts(NOW)}
     assert first["clientClockSkew"] == 5
     assert first["serverTs"] == NOW
-    client.session.stale = True
-    client.begin()
     second = client.finish(NOW + 1, q0=Success(b"2"))
     assert second is not None
     assert second["startVersion"] == first["endVersion"]
@@ -126,8 +124,6 @@ def test_nothing_is_sent_when_nothing_changed_and_nothing_waits() -> None:
     client.modify(add(0))
     client.begin()
     client.finish(NOW, q0=ONE)
-    client.session.stale = True
-    client.begin()
     assert client.finish(NOW + 5) is None
     assert not client.session.wants_update
 
@@ -258,8 +254,6 @@ def test_an_empty_cut_that_is_too_old_is_not_sent_but_tried_again() -> None:
     client.modify(add(0))
     client.begin()
     client.finish(NOW, q0=ONE)
-    client.session.stale = True
-    client.begin()
     client.mutate(0)
     client.session.mutation_done(0, Success(b"1", ts=NOW + 50))
     assert client.finish(NOW + 1) is None
@@ -272,8 +266,6 @@ def test_timestamps_never_go_back() -> None:
     client.modify(add(0))
     client.begin()
     client.finish(NOW + 100, q0=ONE)
-    client.session.stale = True
-    client.begin()
     transition = client.finish(NOW, q0=Success(b"2"))
     assert transition is not None
     assert decode_ts(transition["endVersion"]["ts"]) == NOW + 100
@@ -467,8 +459,7 @@ def test_an_expired_token_is_noticed_at_the_next_use(how: str) -> None:
     if how == "mutation":
         close = only_close(client.mutate(0))
     else:
-        client.session.stale = True
-        step = client.session.begin_update()
+        step = client.session.finish_update(Cut(NOW + 10, []))
         assert isinstance(step, Close)
         close = step
     assert close.last is not None

@@ -104,13 +104,11 @@ class Conversation(RuleBasedStateMachine):
             outcome = Success(b"%d" % self.value, ts=ts)
         self._perform(self.session.mutation_done(request_id, outcome))
         self.processed = ts
-        self.session.stale = True
 
     @rule()
     def commit_of_somebody_else(self) -> None:
         self.processed += 10
         self.value += 1
-        self.session.stale = True
 
     @rule()
     def release_hold(self) -> None:
@@ -124,7 +122,16 @@ class Conversation(RuleBasedStateMachine):
             self._client_takes(json.loads(data))
         self.outbox.clear()
 
-    @precondition(lambda self: self.session.wants_update)
+    @precondition(lambda self: self.frozen is None and not self.session.wants_update and self.has_news())
+    @rule()
+    def news(self) -> None:
+        """The pull that waits with the subscriber turns into a cut."""
+        self.frozen = (self.processed, self.value)
+
+    def has_news(self) -> bool:
+        return any(told != self.value for told in self.followed.values())
+
+    @precondition(lambda self: self.frozen is None and self.session.wants_update)
     @rule()
     def begin_update(self) -> None:
         update = self.session.begin_update()
@@ -188,7 +195,7 @@ class Conversation(RuleBasedStateMachine):
         """Whoever keeps doing what the session wants ends up with a client that knows all and waits for nothing."""
         if not hasattr(self, "session") or self.mutations or self.outbox or self.frozen is not None:
             return
-        if self.session.wants_update or self.query_set == 0:
+        if self.session.wants_update or self.has_news() or self.query_set == 0:
             return
         assert not self.waiting
         assert not self.asked
