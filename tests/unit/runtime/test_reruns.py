@@ -15,7 +15,7 @@ from reactor.clock import ManualClock
 from reactor.engine.commit_record import CommitKind, CommitRecord, DocumentWrite, KeyChange
 from reactor.engine.read_set import EMPTY, Interval, ReadSet
 from reactor.runtime.reruns import KEPT, Reruns
-from reactor.runtime.waist import Success
+from reactor.runtime.waist import Success, next_cut
 from reactor.server import Reactor
 from reactor.testing.callers import user
 from tests.unit.runtime.harness import write_files
@@ -84,7 +84,7 @@ class World:
     async def follow(self, path: str, **args: Any) -> None:
         self.subscriber.add(self._queries, path, json.dumps(args).encode())
         self._queries += 1
-        await self.subscriber.cut()
+        await next_cut(self.subscriber, 0)
 
     async def mutate(self, path: str, request_id: str, **args: Any) -> Any:
         done: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
@@ -94,8 +94,7 @@ class World:
         return json.loads((await done).value)
 
     async def next(self) -> None:
-        await self.subscriber.wait_stale()
-        await self.subscriber.cut()
+        await next_cut(self.subscriber)
 
     async def why(self, caller: Caller = ADMIN, **args: Any) -> list[dict[str, Any]]:
         outcome = await self.reactor.backend.action("_system/reactor/why", json.dumps(args).encode(), caller)
