@@ -50,7 +50,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     """How HTTP actions are reached from outside. Without it, below `/http` of `public_url`."""
     instance_name: str = "reactor"
     admin_keys: tuple[str, ...] = ()
-    """Any of them opens the admin functions. When there is none, one is made and kept in `data/admin_key`."""
+    """Any of them opens the admin functions. When there is none, one is made (see `reactor admin-key`)."""
     dev: bool = False
     """Errors reach clients in full, and `/` lists the functions."""
     token_skew_s: float = 5.0

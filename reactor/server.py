@@ -13,7 +13,6 @@ import secrets
 import sys
 import traceback
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import msgspec
@@ -27,6 +26,7 @@ from reactor.auth.admin_key import AdminKeys
 from reactor.auth.headers import Gatekeeper
 from reactor.auth.identities import Identities
 from reactor.auth.identity import Caller
+from reactor.auth.kept_key import KeptAdminKey, KeptKey, migrate_key, provide_key
 from reactor.clock import Clock, ManualClock, SystemClock
 from reactor.codegen.openapi_api import OpenApiApi
 from reactor.config import Settings, load_settings
@@ -72,8 +72,6 @@ __all__ = ["Reactor", "version"]
 
 logger = logging.getLogger("reactor.server")
 
-KEY_FILE = "admin_key"
-
 
 def version() -> str:
     """The version of the installed package."""
@@ -115,8 +113,9 @@ class Reactor:
         """Told of every function that was run."""
         self.executions.listen(print_log_lines)
         self.admin_keys: tuple[str, ...] = self.settings.admin_keys
-        self.admin_key_path: Path | None = None
-        """Where the admin key was kept that was made here, or None."""
+        """The keys that are known here: those of the settings, or the one that was made. None, if only its hash is left."""
+        self.kept_key: KeptKey | None = None
+        """The key that was made and kept, when there is none in the settings."""
         self.broken: BaseException | None = None
         """What keeps the app's present code from being in force, in development."""
         bound = f"http://{self.settings.host}"
@@ -158,7 +157,7 @@ class Reactor:
             undo.push_async_callback(database.close)
             await ensure_system_tables(database)
             poison = guards.enter_context(contextlib.closing(PoisonGuard(settings.data)))
-            self._provide_admin_key()
+            admin_keys = self._provide_admin_key()
             self.database = database
             self.environment = EnvironmentVariables(database)
             await self.environment.load()
@@ -203,7 +202,7 @@ class Reactor:
                 if not tolerate_broken_app:
                     raise
                 self.broken = error
-            gatekeeper = Gatekeeper(AdminKeys(self.admin_keys), self.identities, instance_name=settings.instance_name)
+            gatekeeper = Gatekeeper(admin_keys, self.identities, instance_name=settings.instance_name)
             self._sync = SyncServer(self.backend, gatekeeper, clock=self.clock, limits=settings.limits)
             self._functions_api = FunctionApi(self.backend, gatekeeper, limits=settings.limits)
             self._site = Site(self.backend, gatekeeper, limits=settings.limits)
@@ -467,22 +466,20 @@ class Reactor:
 
     # -------------------------------------------------------------------------------------------------------------- parts
 
-    def _provide_admin_key(self) -> None:
-        """Without a configured key, the one kept with the data, made at the first start."""
-        if self.settings.admin_keys:
-            self.admin_keys = self.settings.admin_keys
-            return
-        path = self.settings.data / KEY_FILE
-        try:
-            key = path.read_text("ascii").strip()
-        except FileNotFoundError:
-            key = f"{self.settings.instance_name}|{secrets.token_hex(32)}"
-            descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-            with open(descriptor, "w", encoding="ascii") as file:
-                file.write(key + "\n")
-        if not key:
-            raise ReactorError(f"{path} is empty: delete it, and a new admin key is made", code="NoAdminKey")
-        self.admin_keys, self.admin_key_path = (key,), path
+    def _provide_admin_key(self) -> AdminKeys:
+        """Those of the settings; without any, the one whose hash is kept with the data, made at the first start."""
+        settings = self.settings
+        if settings.admin_keys:
+            migrate_key(settings.data)
+            self.admin_keys = settings.admin_keys
+            return AdminKeys(self.admin_keys)
+        self.kept_key = kept = provide_key(settings.data, settings.instance_name)
+        self.admin_keys = () if kept.key is None else (kept.key,)
+        if kept.is_new and kept.path is None:
+            logger.warning("the admin key, shown this once because it can't be kept (%s): %s", kept.problem, kept.key)
+        elif kept.is_new:
+            logger.info("the admin key is kept in %s", kept.path)
+        return KeptAdminKey(settings.data)
 
     async def _blobs(self, database: Database) -> BlobStore:
         url = self.settings.files

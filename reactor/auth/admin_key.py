@@ -6,7 +6,7 @@ import hashlib
 import hmac
 from collections.abc import Iterable
 
-__all__ = ["AdminKeys", "strip_key_type"]
+__all__ = ["AdminKeys", "hash_key", "strip_key_type"]
 
 
 def strip_key_type(key: str) -> str:
@@ -25,16 +25,20 @@ class AdminKeys:
     """The keys that open a deployment. Without any key, nothing does."""
 
     def __init__(self, keys: Iterable[str] = ()) -> None:
-        self._hashes = tuple(_hash(strip_key_type(key)) for key in keys if key)
+        self._hashes = tuple(hash_key(key) for key in keys if key)
 
     def accepts(self, key: str) -> bool:
         """Whether `key` is one of them. Takes as long for a near miss as for nonsense."""
-        given = _hash(strip_key_type(key))
+        given = hash_key(key)
         found = False
         for known in self._hashes:
             found |= hmac.compare_digest(known, given)
         return found
 
 
-def _hash(key: str) -> bytes:
-    return hashlib.sha256(key.encode("utf-8", "surrogatepass")).digest()
+def hash_key(key: str) -> bytes:
+    """What is kept of a key: 32 bytes, the same with and without its `type:` prefix.
+
+    A plain SHA-256: keys are random, with far more bits than anybody can try.
+    """
+    return hashlib.sha256(strip_key_type(key).encode("utf-8", "surrogatepass")).digest()

@@ -8,6 +8,7 @@ from typing import Annotated, Any, NoReturn
 
 import typer
 
+from reactor.cli.admin_key import admin_key as admin_key_commands
 from reactor.cli.codegen import codegen
 from reactor.cli.env import env
 from reactor.errors import ReactorError
@@ -63,7 +64,7 @@ AdminKey = Annotated[
     typer.Option(
         metavar="KEY",
         help="A key that opens the admin functions; may be given several times.",
-        show_default="one is made and kept with the data",
+        show_default="one is made: see reactor admin-key",
         rich_help_panel=STORAGE,
     ),
 ]
@@ -180,6 +181,7 @@ cli.command(
     "[bold]reactor codegen --python[/bold]   [bold]reactor codegen --out web/convex/_generated --check[/bold]"
 )(codegen)
 cli.add_typer(env)
+cli.add_typer(admin_key_commands)
 
 
 def _settings(app: Path | None, options: dict[str, Any], *, dev: bool) -> Any:

@@ -7,7 +7,7 @@ import shlex
 import time
 import traceback
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from rich.console import Console
 from rich.text import Text
@@ -18,6 +18,8 @@ if TYPE_CHECKING:
     from reactor.server import Reactor
 
 __all__ = ["Progress", "announce", "complain", "complain_about_app", "say"]
+
+UNKNOWN_KEY: Final = "made by somebody else, or elsewhere: `reactor admin-key new` makes another"
 
 _out = Console(highlight=False, soft_wrap=True)
 _err = Console(highlight=False, soft_wrap=True, stderr=True)
@@ -65,16 +67,19 @@ def announce(reactor: Reactor, url: str, site_url: str, *, seconds: float) -> No
     _row("Data", _short(settings.data))
     if settings.manual_clock:
         _row("Clock", "stands still until POST /api/testing/advance_clock")
+    key = reactor.admin_keys[0] if reactor.admin_keys else None
     if not settings.dev:
-        if reactor.admin_key_path is not None:
-            _row("Admin key", f"in {_short(reactor.admin_key_path)}")
+        if (kept := reactor.kept_key) is not None and kept.path is not None:
+            _row("Admin key", f"in {_short(kept.path)}")
+        elif key is None:
+            _row("Admin key", UNKNOWN_KEY)
         return
-    _row("Admin key", reactor.admin_keys[0])
+    _row("Admin key", key or UNKNOWN_KEY)
     _out.print(Text("\n  For a front end's .env.local:", style="dim"))
     _out.print(f"    VITE_CONVEX_URL={url}          [dim]# Next.js: NEXT_PUBLIC_CONVEX_URL[/dim]")
     _out.print(Text("  For `npx convex run|data|logs`:", style="dim"))
     _out.print(f"    CONVEX_SELF_HOSTED_URL={url}")
-    _out.print(Text(f"    CONVEX_SELF_HOSTED_ADMIN_KEY={shlex.quote(reactor.admin_keys[0])}\n"))
+    _out.print(Text(f"    CONVEX_SELF_HOSTED_ADMIN_KEY={shlex.quote(key) if key else '…'}\n"))
 
 
 def _row(label: str, value: str) -> None:

@@ -40,9 +40,7 @@ Url = Annotated[
 ]
 AdminKey = Annotated[
     str | None,
-    typer.Option(
-        metavar="KEY", help="Its admin key.", show_default="the one kept with the data", rich_help_panel=DEPLOYMENT
-    ),
+    typer.Option(metavar="KEY", help="Its admin key.", show_default="the one kept for you", rich_help_panel=DEPLOYMENT),
 ]
 
 _PLAIN = re.compile(r"[^\s\"'#\\$`]*")

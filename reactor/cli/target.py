@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from reactor.auth.kept_key import NoAdminKey, find_key
 from reactor.config import Settings, load_settings
 from reactor.errors import ReactorError
 
@@ -62,7 +63,7 @@ def find_deployment(
 ) -> Deployment:
     """The deployment of flags, else of `CONVEX_SELF_HOSTED_URL`, else the one that keeps its data in this directory.
 
-    The key that is kept with the data goes to a server of this machine only. Raises ReactorError.
+    The key that is kept for this user goes to a server of this machine only. Raises ReactorError.
     """
     url = url or os.environ.get("CONVEX_SELF_HOSTED_URL") or None
     admin_key = (
@@ -89,12 +90,17 @@ def _local_url(settings: Settings) -> str:
 def _local_key(settings: Settings) -> str:
     if settings.admin_keys:
         return settings.admin_keys[0]
-    path = settings.data / "admin_key"
     try:
-        return path.read_text("ascii").strip()
+        key = find_key(settings.data).key
     except FileNotFoundError:
         raise ReactorError(
             f"there is no deployment in {settings.data}. Run this in the app's directory once `reactor dev` has run, or say "
             "which one with --url and --admin-key.",
             code="NoDeployment",
         ) from None
+    if key is None:
+        raise NoAdminKey(
+            f"the admin key of {settings.data} is not known to this user here. Give it with --admin-key, run this as the "
+            "user who runs the server, or make another one with `reactor admin-key new`."
+        )
+    return key

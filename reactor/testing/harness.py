@@ -324,6 +324,7 @@ async def backend(
         "readers": 2,
         "cron_splay": False,
         "stop_grace_s": 0.1,
+        "admin_keys": (f"test|{os.urandom(16).hex()}",),  # else one would be made, and kept below the home directory
         **options,
         "data": Path(root),
     }

@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import signal
 import socket
-import stat
 import subprocess
 import sys
 import threading
@@ -278,33 +277,40 @@ async def test_a_mutation_that_kills_the_server_is_not_run_for_ever(app: Path, s
     await client.close()
 
 
-def test_without_a_given_admin_key_one_is_made_and_kept_to_the_owner(app: Path, tmp_path: Path) -> None:
-    def start() -> tuple[subprocess.Popen[bytes], str]:
-        port = free_port()
+def test_without_a_given_admin_key_one_is_made_and_can_be_replaced_while_the_server_runs(app: Path) -> None:
+    port = free_port()
+    url = f"http://127.0.0.1:{port}"
+    environ = {**os.environ, "REACTOR_ADMIN_KEY": "", "COLUMNS": "200"}
+
+    def key_of(*arguments: str) -> str:
+        command = [sys.executable, "-m", "reactor.cli", "admin-key", *arguments, f"--app={app}"]
+        return subprocess.run(command, capture_output=True, text=True, check=True, env=environ).stdout.strip()
+
+    def opens(key: str) -> bool:
+        body = {"path": "notes:word", "args": {}}
+        return http.post(f"{url}/api/function", json=body, headers={"Authorization": f"Convex {key}"}).is_success
+
+    printed = []
+    for start in range(2):
         process = subprocess.Popen(
             [sys.executable, "-m", "reactor.cli", "dev", str(app), f"--port={port}", "--site-port=0"],
-            stdout=subprocess.DEVNULL,
-            env={**os.environ, "REACTOR_ADMIN_KEY": ""},
+            stdout=subprocess.PIPE,
+            text=True,
+            env=environ,
         )
-        return process, f"http://127.0.0.1:{port}"
-
-    keys = []
-    for _ in range(2):
-        process, url = start()
         try:
-            with httpx.Client(transport=httpx.HTTPTransport(retries=20)) as http:
-                http.get(f"{url}/version")
-                path = app / ".reactor" / "admin_key"
-                keys.append(path.read_text().strip())
-                assert stat.S_IMODE(path.stat().st_mode) == 0o600
-                body = {"path": "notes:word", "args": {}}
-                told = {"Authorization": f"Convex {keys[-1]}"}
-                assert http.post(f"{url}/api/function", json=body, headers=told).json()["value"] == "first"
-                assert http.post(f"{url}/api/function", json=body).status_code == 403
+            assert process.stdout is not None
+            printed.append(next(line.split()[-1] for line in process.stdout if "Admin key" in line))
+            with httpx.Client(timeout=30) as http:
+                assert key_of() == printed[start]
+                assert opens(printed[start])
+                if start == 0:
+                    new = key_of("new")
+                    assert (opens(new), opens(printed[0])) == (True, False)
         finally:
             process.terminate()
-            assert process.wait(30) == 0
-    assert keys[0] == keys[1]
+            process.communicate(timeout=30)
+    assert printed[1] == new, "and it is printed at every start"
 
 
 def test_the_site_port_says_that_there_are_no_http_actions(app: Path, server: Server) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import stat
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -14,7 +13,7 @@ import pytest
 from reactor import Reactor
 from reactor.clock import ManualClock
 from reactor.config import ConfigError
-from reactor.errors import ReactorError, SchemaError, Unavailable
+from reactor.errors import SchemaError, Unavailable
 
 NOTES = """
 from reactor import MutationCtx, QueryCtx, mutation, query
@@ -171,24 +170,38 @@ def test_the_end_of_the_event_loop_stops_one_that_a_request_started(app: Path) -
     assert asyncio.run(serve_again()) == 1, "and it may run again on another loop"
 
 
-async def test_a_made_admin_key_is_kept_for_the_owner_alone(app: Path) -> None:
+async def test_a_made_admin_key_is_kept_for_who_made_it_and_hashed_with_the_data(app: Path) -> None:
     async with make(app) as reactor:
         (key,) = reactor.admin_keys
-        assert reactor.admin_key_path == app / "data" / "admin_key"
-        assert stat.S_IMODE(reactor.admin_key_path.stat().st_mode) == 0o600
+        assert reactor.kept_key is not None
+        assert reactor.kept_key.key == key
+        for file in (app / "data").rglob("*"):
+            assert not file.is_file() or key.partition("|")[2].encode() not in file.read_bytes(), file
     assert key.startswith("reactor|")
     async with make(app) as again:
         assert again.admin_keys == (key,)
     async with make(app, admin_keys=["mine"]) as given:
         assert given.admin_keys == ("mine",)
-        assert given.admin_key_path is None
+        assert given.kept_key is None
 
 
-async def test_an_empty_key_file_is_no_key(app: Path) -> None:
-    (app / "data").mkdir()
-    (app / "data" / "admin_key").write_text("\n")
-    with pytest.raises(ReactorError, match="is empty"):
-        await make(app).start()
+async def test_with_keys_of_its_own_a_deployment_makes_none(app: Path) -> None:
+    async with make(app, admin_keys=["mine"]):
+        assert not list((app / "data").glob("admin_key*"))
+
+
+async def test_without_a_home_the_key_is_told_once(
+    app: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    (tmp_path / "file").write_text("")
+    monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path / "file"))
+    async with make(app) as reactor:
+        (key,) = reactor.admin_keys
+        assert key in caplog.text
+    caplog.clear()
+    async with make(app) as reactor:
+        assert reactor.admin_keys == ()
+        assert key not in caplog.text
 
 
 async def test_functions_know_where_the_deployment_is_reached(app: Path, monkeypatch: pytest.MonkeyPatch) -> None:
