@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import subprocess
 import sys
 from pathlib import Path
@@ -18,6 +19,7 @@ runner = CliRunner(env={"COLUMNS": "120"})
 def test_a_new_app_has_schema_functions_a_test_and_a_readme(tmp_path: Path) -> None:
     written = {str(p.relative_to(tmp_path / "shop")) for p in create_app(tmp_path / "shop")}
     assert {"schema.py", "functions/tasks.py", "tests/test_tasks.py", "README.md", ".gitignore"} <= written
+    assert "convex" in json.loads((tmp_path / "shop" / "package.json").read_text())["devDependencies"]
     assert (tmp_path / "shop" / "README.md").read_text().startswith("# shop\n")
     assert not [p for p in (tmp_path / "shop").rglob("*") if p.is_file() and "__APP_NAME__" in p.read_text()]
 
