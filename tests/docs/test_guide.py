@@ -148,7 +148,7 @@ def test_reactor_commands_have_options_that_exist(page: Page, block: Block) -> N
 
 def test_commands_named_in_the_text_exist() -> None:
     group = typer.main.get_command(cli)
-    named = {match[1] for page in GUIDE for match in re.finditer(r"`reactor (\w+)", page.path.read_text("utf-8"))}
+    named = {match[1] for page in GUIDE for match in re.finditer(r"`reactor ([\w-]+)", page.path.read_text("utf-8"))}
     assert named <= set(group.commands)  # type: ignore[attr-defined]
 
 
