@@ -22,6 +22,7 @@ from reactor.admin.deployment import DeploymentApi
 from reactor.admin.environment import EnvironmentApi
 from reactor.admin.jobs import JobsApi
 from reactor.admin.shapes import ShapesApi
+from reactor.admin.tables import TablesApi
 from reactor.auth.admin_key import AdminKeys
 from reactor.auth.headers import Gatekeeper
 from reactor.auth.identities import Identities
@@ -428,6 +429,7 @@ class Reactor:
         routes.update(EnvironmentApi(self.environment, who_asks).routes())
         routes.update(JobsApi(self.database, who_asks).routes())
         routes.update(ShapesApi(self.database, who_asks).routes())
+        routes.update(TablesApi(self.database, lambda: self.backend.app.schema, who_asks).routes())
         if isinstance(self.clock, ManualClock):
             routes["POST", "/api/testing/advance_clock"] = self._advance_clock
         return routes

@@ -15,7 +15,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Final
 
-from reactor.engine.commit_record import CommitKind, CommitRecord
+from reactor.engine.commit_record import ANY_INDEX, ANY_TABLE, CommitKind, CommitRecord
 from reactor.engine.database import Database
 from reactor.engine.index_kinds import fill
 from reactor.engine.ranges import make_range
@@ -87,7 +87,8 @@ def index_states(tx: Transaction) -> list[IndexStatus]:
                 by_time = make_range(table.indexes[BY_CREATION_TIME])
                 total = tx.reader.count(by_time.index, by_time.start, by_time.end)
                 found.append(IndexStatus(index, backfill.entered, max(total, backfill.entered)))
-    tx.depend_on("code")  # indexes come and go with deploys
+    for name in ("code", ANY_TABLE, ANY_INDEX):  # what indexes come and go with
+        tx.depend_on(name)
     return sorted(found, key=lambda status: (status.index.table, status.index.name))
 
 

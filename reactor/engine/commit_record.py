@@ -15,6 +15,7 @@ import msgspec
 from reactor.limits import LOG_KEY_MAX_BYTES
 
 __all__ = [
+    "ANY_INDEX",
     "ANY_TABLE",
     "CommitKind",
     "CommitRecord",
@@ -32,6 +33,8 @@ KeyParts = tuple[bytes, ...]
 
 ANY_TABLE: Final = "tables"
 """The name that changes whenever any table comes to be or goes."""
+ANY_INDEX: Final = "indexes"
+"""The name that changes whenever a deploy adds indexes that are not in force yet, or gives them up."""
 
 
 def tables_changed(names: Iterable[str]) -> tuple[str, ...]:

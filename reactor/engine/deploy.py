@@ -21,7 +21,7 @@ from typing import Any, Final
 import msgspec
 
 from reactor.engine.backfill import NEW, Progress, fill_index
-from reactor.engine.commit_record import CommitKind, CommitRecord
+from reactor.engine.commit_record import ANY_INDEX, CommitKind, CommitRecord, tables_changed
 from reactor.engine.database import Database, PendingSchema
 from reactor.engine.write_transaction import DocumentCheck
 from reactor.errors import InvalidDocument, SchemaError, StoreError
@@ -91,7 +91,7 @@ async def deploy(
             if missing:
                 writer.create_tables(missing)
             writer.change_indexes(add=plan.add, drop=plan.discard)
-            return CommitRecord(0, CommitKind.DEPLOY, [], tuple(f"table:{name}" for name in missing))
+            return CommitRecord(0, CommitKind.DEPLOY, [], (*tables_changed(missing), ANY_INDEX))
 
         await database.commit_alone(prepare)
         plan = _plan(database.catalogue, wanted)
@@ -201,7 +201,7 @@ async def _discard_unfinished(database: Database) -> None:
 
         def change(writer: Writer) -> CommitRecord:
             writer.change_indexes(add=(), drop=left)
-            return CommitRecord(0, CommitKind.DEPLOY, [])
+            return CommitRecord(0, CommitKind.DEPLOY, [], (ANY_INDEX,))
 
         await database.commit_alone(change)
 

@@ -16,7 +16,7 @@ from reactor.testing import backend as make_backend
 KEY = "dashboard|0123"
 
 SCHEMA = """
-from reactor import Document, Id, Int64, define_schema, define_table
+from reactor import Document, Id, Int64, define_schema, define_table, v
 
 
 class Note(Document):
@@ -35,6 +35,7 @@ class Reminder(Document):
 
 schema = define_schema(
     reminders=define_table(Reminder),
+    links=define_table({"to": v.union(v.null(), v.array(v.id("pages")))}),
     notes=define_table(Note).index("by_text", "text").index("by_rank", "rank", "text").index("later", "big", staged=True),
     replies=define_table(Reply).index("by_note", "note_id"),
 )

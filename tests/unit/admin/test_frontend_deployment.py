@@ -57,8 +57,8 @@ async def test_states_and_addresses(dashboard: Dashboard) -> None:
 
 async def test_table_numbers_lead_to_names(dashboard: Dashboard) -> None:
     mapping = await dashboard.query("getTableMapping")
-    assert set(mapping.values()) == {"notes", "reminders", "replies", "_storage", "_scheduled_functions"}
-    assert mapping["10001"] in ("notes", "reminders", "replies")
+    assert set(mapping.values()) == {"links", "notes", "reminders", "replies", "_storage", "_scheduled_functions"}
+    assert mapping["10001"] in ("links", "notes", "reminders", "replies")
     assert all(number.isdigit() for number in mapping)
 
 

@@ -17,7 +17,7 @@ async def test_56_the_schema_is_json_text_with_creation_times_in_indexes(dashboa
     schemas = await dashboard.query("getSchemas")
     assert set(schemas) == {"active"}
     schema = json.loads(schemas["active"])
-    notes, _, replies = schema["tables"]
+    _, notes, _, replies = schema["tables"]
     assert schema["schemaValidation"] is True
     assert notes["tableName"] == "notes"
     assert notes["indexes"] == [

@@ -72,7 +72,7 @@ async def test_shapes_of_tables_without_schema(dashboard: Dashboard) -> None:
     answer = await dashboard.http("GET", "/api/shapes2")
     assert answer.status_code == 200
     shapes = answer.json()
-    assert set(shapes) == {"notes", "reminders", "replies", "loose", "empty"}
+    assert set(shapes) == {"links", "notes", "reminders", "replies", "loose", "empty"}
     assert shapes["empty"] == {"type": "Never"}
     assert shapes["loose"]["type"] == "Object"
     fields = {field["fieldName"]: (field["optional"], field["shape"]) for field in shapes["loose"]["fields"]}
