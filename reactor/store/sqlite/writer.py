@@ -32,9 +32,15 @@ AFTER_COMMIT: Final = "store.after_commit"
 
 
 class SqliteWriter(SqliteReader):
-    """`store.protocol.Writer`. `catalogue` is the committed one; `is_broken` says that the file must be opened anew."""
+    """`store.protocol.Writer`. `catalogue` is the committed one; `is_broken` says that the file must be opened anew.
+
+    New bodies of documents wait in memory and go into the file together, right before the commit; reads here see them. A
+    savepoint comes to be in SQLite with the first statement that changes something in it. Most mutations have none: they
+    only change bodies, and undoing that is a matter of memory.
+    """
 
     __slots__ = (
+        "_bodies",
         "_checkpointer",
         "_gate",
         "_log",
@@ -45,6 +51,8 @@ class SqliteWriter(SqliteReader):
         "_pruned",
         "_pruner",
         "_requests",
+        "_savepoints",
+        "_undo",
         "catalogue",
         "catalogues",
         "is_broken",
@@ -70,7 +78,13 @@ class SqliteWriter(SqliteReader):
     def _forget(self) -> None:
         """Set what describes the transaction to what is committed."""
         self._pending: Catalogue | None = None
-        self._marks: list[tuple[int, int, int, Catalogue | None, int]] = []
+        self._marks: list[tuple[int, int, int, Catalogue | None, int, int]] = []
+        self._savepoints = 0
+        """How many marks, the outermost first, have a savepoint in SQLite."""
+        self._bodies: dict[tuple[int, str], bytes] = {}
+        """By storage and id."""
+        self._undo: list[tuple[tuple[int, str], bytes | None]] = []
+        """What stood in `_bodies` before each change of it, since the outermost mark."""
         # Rows of the log on their way: they go into the file together, right before the commit.
         self._log: list[tuple[int, int, bytes]] = []
         self._log_bytes = self._requests = 0
@@ -99,6 +113,8 @@ class SqliteWriter(SqliteReader):
     def commit(self) -> None:
         self._must_be_open()
         try:
+            if self._bodies:
+                self._write_bodies()
             if self._log:
                 self._raw.executemany("INSERT INTO log (ts, kind, record) VALUES (?, ?, ?)", self._log)
             self._pruned = True
@@ -110,6 +126,9 @@ class SqliteWriter(SqliteReader):
         except OSError as error:
             self.rollback()
             raise StoreError(f"Writing to {self._directory} failed: {error}") from error
+        except StoreError:
+            self.rollback()
+            raise
         try:
             with self._gate.commit_lock:
                 self._raw.execute("COMMIT")
@@ -123,6 +142,9 @@ class SqliteWriter(SqliteReader):
             self.catalogues = (*self.catalogues[-CATALOGUES_KEPT:], (self._ts, self.catalogue))
         if self._marks:
             self._marks = []
+            self._savepoints = 0
+            self._undo = []
+        self._bodies = {}
         self._log = []
         self._log_bytes = self._requests = 0
         self._checkpointer.committed()
@@ -150,33 +172,80 @@ class SqliteWriter(SqliteReader):
             self.is_broken = True
             raise translate(error, self._directory) from error
 
+    def _write_bodies(self) -> None:
+        by_storage: dict[int, list[tuple[bytes, str]]] = {}
+        for place in sorted(self._bodies):  # neighbours share pages
+            by_storage.setdefault(place[0], []).append((self._bodies[place], place[1]))
+        for storage, rows in by_storage.items():
+            if self._raw.executemany(statements.update(storage), rows).rowcount != len(rows):
+                raise StoreError("There is no document for a body that was to be updated.")
+
     def savepoint(self) -> None:
-        # One name for all: SQLite's savepoints nest, and a name means the innermost that has it.
-        self._change("SAVEPOINT s")
-        self._marks.append((self._ts, self._log_bytes, self._requests, self._pending, len(self._log)))
+        if not self._open:
+            raise _not_open()
+        self._marks.append((self._ts, self._log_bytes, self._requests, self._pending, len(self._log), len(self._undo)))
 
     def release(self) -> None:
-        self._change("RELEASE s")
+        self._must_be_open()
         self._marks.pop()
+        if self._savepoints > len(self._marks):
+            self._change("RELEASE s")
+            self._savepoints -= 1
+        if not self._marks:
+            self._undo = []
 
     def rollback_to(self) -> None:
-        self._change("ROLLBACK TO s")
-        self._change("RELEASE s")
-        self._ts, self._log_bytes, self._requests, self._pending, rows = self._marks.pop()
+        self._must_be_open()
+        if self._savepoints == len(self._marks):
+            self._change("ROLLBACK TO s")
+            self._change("RELEASE s")
+            self._savepoints -= 1
+        self._ts, self._log_bytes, self._requests, self._pending, rows, undone = self._marks.pop()
         del self._log[rows:]
+        while len(self._undo) > undone:
+            place, before = self._undo.pop()
+            if before is None:
+                del self._bodies[place]
+            else:
+                self._bodies[place] = before
 
     # Documents and keys
+
+    def get(self, table: TableInfo, document_id: str) -> bytes | None:
+        newer = self._bodies.get((table.storage, document_id)) if self._bodies else None
+        return super().get(table, document_id) if newer is None else newer
+
+    def scan(
+        self, index: IndexInfo, start: bytes, end: bytes | None, *, reverse: bool, limit: int
+    ) -> list[tuple[bytes, bytes]]:
+        rows = super().scan(index, start, end, reverse=reverse, limit=limit)
+        if self._bodies:
+            bodies, storage = self._bodies, index.storage
+            for at, (key, _) in enumerate(rows):
+                newer = bodies.get((storage, key.rpartition(b"\x10")[2][:-1].decode()))  # a key ends in 10, the id, 00
+                if newer is not None:
+                    rows[at] = key, newer
+        return rows
 
     def insert(self, table: TableInfo, document_id: str, body: bytes) -> None:
         self._change(statements.insert(table.storage), (document_id, body))
 
     def update(self, table: TableInfo, document_id: str, body: bytes) -> None:
-        if self._change(statements.update(table.storage), (body, document_id)) != 1:
-            raise StoreError(f"There is no document {document_id} in {table.name} to update.")
+        if not self._open:
+            raise _not_open()
+        place = table.storage, document_id
+        if self._marks:
+            self._undo.append((place, self._bodies.get(place)))
+        self._bodies[place] = body
 
     def delete(self, table: TableInfo, document_id: str) -> None:
         if self._change(statements.delete(table.storage), (document_id,)) != 1:
             raise StoreError(f"There is no document {document_id} in {table.name} to delete.")
+        if self._bodies:
+            place = table.storage, document_id
+            newer = self._bodies.pop(place, None)
+            if newer is not None and self._marks:
+                self._undo.append((place, newer))
 
     def add_key(self, index: IndexInfo, key: bytes, document_id: str) -> None:
         if not index.is_by_id:
@@ -278,6 +347,13 @@ class SqliteWriter(SqliteReader):
     def _run(self, work: Callable[[], T]) -> T:
         self._must_be_open()
         try:
+            self._open_savepoints()
+            if self._bodies:
+                # It may look at documents and change where they are. Within a savepoint they are written again at the
+                # end, for it may be rolled back with what stood there before it.
+                self._write_bodies()
+                if not self._marks:
+                    self._bodies = {}
             return work()
         except sqlite3.Error as error:
             failure = self._failure(error)
@@ -314,10 +390,21 @@ class SqliteWriter(SqliteReader):
         if not self.in_transaction:
             raise _not_open()
 
+    def _open_savepoints(self) -> None:
+        # One name for all: SQLite's savepoints nest, and a name means the innermost that has it.
+        while self._savepoints < len(self._marks):
+            self._execute("SAVEPOINT s")
+            self._savepoints += 1
+
     def _change(self, sql: str, parameters: tuple[object, ...] = ()) -> int:
         # One attribute, not the property: after a failure we have looked at the connection.
         if not self._open:
             raise _not_open()
+        if self._savepoints < len(self._marks):
+            self._open_savepoints()
+        return self._execute(sql, parameters)
+
+    def _execute(self, sql: str, parameters: tuple[object, ...] = ()) -> int:
         try:
             return self._raw.execute(sql, parameters).rowcount
         except sqlite3.Error as error:

@@ -126,6 +126,67 @@ async def test_documents_are_inserted_updated_deleted(store: SqliteStore) -> Non
     assert await store.read(lambda r: (r.get(table, "k1"), r.get(table, "k2"))) == (b"ONE", None)
 
 
+async def test_new_bodies_are_seen_before_they_are_in_the_file_and_undone_with_their_savepoint(store: SqliteStore) -> None:
+    """engine rules 5 and 7: bodies wait in memory for the commit; to readers of the transaction they are there."""
+    table = await make_table(store)
+    index, by_id = table.indexes[BY_CREATION_TIME], table.indexes[BY_ID]
+    names = ["a1", "b2", "c3", "d4"]
+
+    def key(name: str) -> bytes:
+        return b"\x0d%b\x10%b\x00" % (name[1].encode(), name.encode())
+
+    def fill(writer: Writer) -> None:
+        for name in names:
+            writer.insert(table, name, b"old")
+            writer.add_key(index, key(name), name)
+
+    await store.write(committed(fill))
+
+    def see(writer: Writer) -> list[bytes | None]:
+        bodies = [writer.get(table, name) for name in names]
+        there = [body for body in bodies if body is not None]
+        for one in (index, by_id):
+            assert [body for _, body in writer.scan(one, b"", None, reverse=False, limit=9)] == there
+            assert [body for _, body in writer.scan(one, b"", None, reverse=True, limit=9)] == there[::-1]
+        return bodies
+
+    def job(writer: Writer) -> None:
+        writer.begin()
+        writer.savepoint()
+        writer.update(table, "a1", b"new")
+        writer.release()
+        writer.savepoint()
+        writer.update(table, "a1", b"newer")
+        writer.update(table, "b2", b"new")
+        writer.savepoint()
+        writer.update(table, "b2", b"newer")
+        writer.delete(table, "a1")
+        writer.remove_key(index, key("a1"))
+        writer.savepoint()
+        writer.update(table, "c3", b"new")
+        writer.release()
+        assert see(writer) == [None, b"newer", b"new", b"old"]
+        writer.rollback_to()
+        assert see(writer) == [b"newer", b"new", b"old", b"old"]
+        writer.rollback_to()
+        assert see(writer) == [b"new", b"old", b"old", b"old"]
+        writer.savepoint()
+        writer.update(table, "d4", b"new")
+        writer.delete(table, "d4")
+        writer.remove_key(index, key("d4"))
+        writer.insert(table, "d4", b"again")
+        writer.add_key(index, key("d4"), "d4")
+        writer.update(table, "d4", b"and again")
+        writer.release()
+        assert see(writer) == [b"new", b"old", b"old", b"and again"]
+        writer.commit()
+
+    await store.write(job)
+    assert await store.read(lambda r: [r.get(table, name) for name in names]) == [b"new", b"old", b"old", b"and again"]
+    await store.write(lambda writer: (writer.begin(), writer.update(table, "a1", b"lost"), writer.rollback()))
+    assert await store.write(lambda w: w.get(table, "a1")) == b"new"
+
+
 @pytest.mark.parametrize(
     "wrong",
     [
