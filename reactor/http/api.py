@@ -18,7 +18,7 @@ from reactor.auth.authenticator import AuthenticationError
 from reactor.auth.headers import Gatekeeper
 from reactor.auth.identity import ANONYMOUS, Caller
 from reactor.http.access import require_admin
-from reactor.http.request import HttpError, Request, single_slashes
+from reactor.http.request import Answer, Head, HttpError, Request, single_slashes
 from reactor.limits import DEFAULT_LIMITS, IDENTIFIER_MAX_CHARS, Limits
 from reactor.runtime.waist import Backend, Failure, Outcome, next_cut
 from reactor.sync.messages import ProtocolError, decode_ts, encode_log_lines, encode_text, encode_ts, has_lone_surrogate
@@ -85,7 +85,8 @@ class FunctionApi:
 
     def __init__(self, backend: Backend, gatekeeper: Gatekeeper, *, limits: Limits = DEFAULT_LIMITS) -> None:
         self._backend, self._gatekeeper = backend, gatekeeper
-        self._body_limit = limits.arguments_bytes + BODY_OVERHEAD_BYTES
+        self.body_limit = limits.arguments_bytes + BODY_OVERHEAD_BYTES
+        """Largest body of a request, in bytes."""
 
     async def query(self, request: Request) -> None:
         """POST /api/query"""
@@ -114,18 +115,36 @@ class FunctionApi:
 
     async def mutation(self, request: Request) -> None:
         """POST /api/mutation"""
-        call = await self._read(request, _call)
+        _check_head(request)
+        body = await request.body(self.body_limit)
+        caller = ANONYMOUS if request.authorization is None else await self.caller(request)
+        answered: asyncio.Future[bytes] = asyncio.get_running_loop().create_future()
+
+        def answer(result: bytes | HttpError) -> None:
+            if answered.done():
+                return
+            if isinstance(result, HttpError):
+                answered.set_exception(result)
+            else:
+                answered.set_result(result)
+
+        self._mutate(request, body, caller, answer)
+        await request.answer(await answered)
+
+    def mutation_now(self, head: Head, body: bytes, answer: Answer) -> None:
+        """POST /api/mutation without a token, given the whole body: a `http.transport.DirectHandler`."""
+        _check_head(head)
+        self._mutate(head, body, ANONYMOUS, answer)
+
+    def _mutate(self, head: Head, body: bytes, caller: Caller, answer: Answer) -> None:
+        call = self._decode(body, _call)
         args, reprint = _arguments(call.args), _format(call.format)
         _check_path(call.path)
-        caller = ANONYMOUS if request.authorization is None else await self.caller(request)
-        done: asyncio.Future[Outcome] = asyncio.get_running_loop().create_future()
 
         def resolve(outcome: Outcome) -> None:
-            if not done.done():
-                done.set_result(outcome)
+            answer(_overload(outcome) or _body(outcome, reprint))
 
-        self._backend.mutation(call.path, args, caller, resolve, request_id=request.id)
-        await _answer(request, await done, reprint)
+        self._backend.mutation(call.path, args, caller, resolve, request_id=head.id)
 
     async def action(self, request: Request) -> None:
         """POST /api/action. Runs to its end whether or not the client waits for it."""
@@ -210,12 +229,11 @@ class FunctionApi:
         return ANONYMOUS
 
     async def _read(self, request: Request, decoder: msgspec.json.Decoder[Any]) -> Any:
-        _check_client(request)
-        content_type = request.content_type
-        # Exactly this in nearly every request; else with parameters, or in other letters.
-        if content_type != b"application/json" and not _is_json(content_type):
-            raise HttpError(400, "BadJsonBody", "Expected a request with `Content-Type: application/json`.")
-        body = await request.body(self._body_limit)
+        _check_head(request)
+        return self._decode(await request.body(self.body_limit), decoder)
+
+    @staticmethod
+    def _decode(body: bytes, decoder: msgspec.json.Decoder[Any]) -> Any:
         try:
             if not body.isascii():
                 body.decode("utf-8")  # the decoder leaves raw arguments unread
@@ -227,12 +245,19 @@ class FunctionApi:
             raise HttpError(400, "BadJsonBody", f"The request body could not be read: {why}") from None
 
 
+def _check_head(head: Head) -> None:
+    _check_client(head)
+    # Exactly this in nearly every request; else with parameters, or in other letters.
+    if head.content_type != b"application/json" and not _is_json(head.content_type):
+        raise HttpError(400, "BadJsonBody", "Expected a request with `Content-Type: application/json`.")
+
+
 def _is_json(content_type: bytes | None) -> bool:
     return content_type is not None and content_type.partition(b";")[0].strip().lower() == b"application/json"
 
 
-def _check_client(request: Request) -> None:
-    if request.client is not None and b"-" not in request.client:
+def _check_client(head: Head) -> None:
+    if head.client is not None and b"-" not in head.client:
         raise HttpError(
             400, "InvalidClientVersion", "The header `Convex-Client` must be a name and a version, as in `npm-1.48.0`."
         )
@@ -296,7 +321,13 @@ def _body(outcome: Outcome, reprint: Reprint) -> bytes:
     return b'{"status":"success","value":%b}' % reprint(outcome.value)
 
 
-async def _answer(request: Request, outcome: Outcome, reprint: Reprint) -> None:
+def _overload(outcome: Outcome) -> HttpError | None:
     if isinstance(outcome, Failure) and outcome.overloaded:
-        raise HttpError(503, outcome.code or "Overloaded", outcome.message)
+        return HttpError(503, outcome.code or "Overloaded", outcome.message)
+    return None
+
+
+async def _answer(request: Request, outcome: Outcome, reprint: Reprint) -> None:
+    if (error := _overload(outcome)) is not None:
+        raise error
     await request.answer(_body(outcome, reprint))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import random
 import re
-from collections.abc import Awaitable, Callable, MutableMapping
+from collections.abc import Awaitable, Callable, Iterable, MutableMapping
 from typing import Any
 from urllib.parse import parse_qsl
 
@@ -12,7 +12,20 @@ import msgspec
 
 from reactor.http.cors import cors_headers
 
-__all__ = ["HttpError", "Receive", "Request", "Scope", "Send", "single_slashes"]
+__all__ = [
+    "Answer",
+    "DirectHandler",
+    "Head",
+    "HttpError",
+    "Receive",
+    "Request",
+    "Scope",
+    "Send",
+    "error_body",
+    "internal_error",
+    "single_slashes",
+    "too_large",
+]
 
 Scope = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
@@ -36,35 +49,30 @@ class HttpError(Exception):
         self.status, self.code, self.message = status, code, message
 
 
+Answer = Callable[[bytes | HttpError], None]
+"""Takes the JSON of an answer, or the error to answer with."""
+
+
+DirectHandler = Callable[["Head", bytes, Answer], None]
+"""Handles a request whose body is complete, within a loop step; `answer` is called once, then or later. May raise HttpError."""
+
+
 class ClientGone(Exception):
     """The client went away before its request was complete: there is nobody to answer."""
 
 
-class Request:
-    """A request and its answer. Header values are bytes, None when absent."""
+class Head:
+    """What we look at of a request's headers. Values are bytes, None when absent."""
 
-    __slots__ = (
-        "_id",
-        "authorization",
-        "client",
-        "content_type",
-        "method",
-        "origin",
-        "path",
-        "receive",
-        "scope",
-        "send",
-    )
+    __slots__ = ("_id", "authorization", "client", "content_type", "origin")
 
-    def __init__(self, scope: Scope, receive: Receive, send: Send, path: str) -> None:
-        self.scope, self.receive, self.send, self.path = scope, receive, send, path
-        self.method: str = scope["method"]
+    def __init__(self, headers: Iterable[tuple[bytes, bytes]]) -> None:
         self.origin: bytes | None = None
         self.authorization: bytes | None = None
         self.content_type: bytes | None = None
         self.client: bytes | None = None
         self._id: str | None = None
-        for name, value in scope["headers"]:
+        for name, value in headers:
             if name == b"content-type":
                 self.content_type = value
             elif name == b"origin":
@@ -83,6 +91,17 @@ class Request:
             self._id = f"{random.getrandbits(64):016x}"
         return self._id
 
+
+class Request(Head):
+    """A request and its answer."""
+
+    __slots__ = ("method", "path", "receive", "scope", "send")
+
+    def __init__(self, scope: Scope, receive: Receive, send: Send, path: str) -> None:
+        super().__init__(scope["headers"])
+        self.scope, self.receive, self.send, self.path = scope, receive, send, path
+        self.method: str = scope["method"]
+
     def query_parameters(self) -> dict[str, str]:
         """The URL's query string; of repeated names the last counts."""
         raw: bytes = self.scope.get("query_string") or b""
@@ -95,7 +114,7 @@ class Request:
             raise ClientGone
         body: bytes = event.get("body", b"")
         if len(body) > limit:
-            raise _too_large(limit)
+            raise too_large(limit)
         if not event.get("more_body"):
             return body
         chunks, size = [body], len(body)
@@ -106,7 +125,7 @@ class Request:
             chunk: bytes = event.get("body", b"")
             size += len(chunk)
             if size > limit:
-                raise _too_large(limit)
+                raise too_large(limit)
             chunks.append(chunk)
         return b"".join(chunks)
 
@@ -154,9 +173,17 @@ class Request:
         await self.answer(text.encode("utf-8", "replace"), status=status, is_json=False)
 
     async def answer_error(self, error: HttpError) -> None:
-        message = error.message.encode("utf-8", "replace").decode("utf-8")
-        await self.answer(msgspec.json.encode({"code": error.code, "message": message}), status=error.status)
+        await self.answer(error_body(error), status=error.status)
 
 
-def _too_large(limit: int) -> HttpError:
+def error_body(error: HttpError) -> bytes:
+    message = error.message.encode("utf-8", "replace").decode("utf-8")
+    return msgspec.json.encode({"code": error.code, "message": message})
+
+
+def internal_error() -> HttpError:
+    return HttpError(500, "InternalServerError", "Your request couldn't be completed. Try again later.")
+
+
+def too_large(limit: int) -> HttpError:
     return HttpError(413, "BodyTooLarge", f"The request body is too large (limit: {limit} bytes).")

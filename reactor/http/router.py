@@ -12,7 +12,17 @@ from typing import Any
 from reactor.http.api import FunctionApi
 from reactor.http.cors import cors_headers, preflight_headers
 from reactor.http.misc import Handler, misc_routes
-from reactor.http.request import ClientGone, HttpError, Receive, Request, Scope, Send, single_slashes
+from reactor.http.request import (
+    ClientGone,
+    DirectHandler,
+    HttpError,
+    Receive,
+    Request,
+    Scope,
+    Send,
+    internal_error,
+    single_slashes,
+)
 from reactor.sync.link import refuse
 from reactor.sync.server import SyncServer
 
@@ -78,6 +88,9 @@ class Router:
             **(routes or {}),
         }
         self._below = dict(routes_below or {})
+        self.direct: Mapping[bytes, DirectHandler] = {b"/api/mutation": functions.mutation_now}
+        """By the path of a POST: what `http.transport` need not come here with."""
+        self.direct_body_limit = functions.body_limit
         self._paths = {path for _, path in self._routes}
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -105,9 +118,7 @@ class Router:
             return
         except Exception:
             logger.exception("request %s to %s failed", request.id, request.path)
-            await request.answer_error(
-                HttpError(500, "InternalServerError", "Your request couldn't be completed. Try again later.")
-            )
+            await request.answer_error(internal_error())
 
     async def _rest(self, path: str, scope: Scope, receive: Receive, send: Send) -> None:
         request = Request(scope, receive, send, path)

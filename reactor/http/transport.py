@@ -1,20 +1,167 @@
-"""uvicorn's HTTP protocol, made to understand the URLs of clients that were given an address with a slash at its end.
+"""uvicorn's HTTP protocol, with a shorter way for the most frequent requests and an ear for doubled slashes.
 
-They ask for `//api/query`. That is how URLs without a scheme begin, so uvicorn takes `api` for a host and tells the
-application `/query`. Pass `SyncHttpProtocol` as uvicorn's `http=`.
+A *direct* request goes from the parser to its handler and from there to the socket, without the task, scope, events and
+dictionaries of ASGI [measured, the event loop's CPU for a mutation: 50 µs instead of 81]. Only a plain POST goes that way:
+no token, no upgrade, no pipelining, a client that reads its answers. All else is uvicorn's.
+
+Clients that were given an address with a slash at its end ask for `//api/query`. That is how URLs without a scheme begin,
+so uvicorn would take `api` for a host and tell the application `/query`. Pass `SyncHttpProtocol` as uvicorn's `http=`.
 """
 
 from __future__ import annotations
 
-from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+import logging
+from typing import Any
+
+from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
+
+from reactor.http.cors import cors_headers
+from reactor.http.request import DirectHandler, Head, HttpError, error_body, internal_error, too_large
 
 __all__ = ["SyncHttpProtocol"]
 
+logger = logging.getLogger("reactor.http")
+
 
 class SyncHttpProtocol(HttpToolsProtocol):
-    """uvicorn's httptools protocol, with leading slashes of a request's target taken as one."""
+    """uvicorn's httptools protocol. An application that has them is asked for its `direct` handlers by path."""
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self._direct: dict[bytes, DirectHandler] = {}
+        if not self.root_path and self.limit_concurrency is None and not self.access_log:
+            self._direct = getattr(self.app, "direct", self._direct)
+        self._request: _DirectRequest | None = None
+        """The direct request that is being read."""
+
+    def on_message_begin(self) -> None:
+        self._request = None
+        if self._direct:
+            # The scope is made when it is known that somebody will look at it.
+            self.url = b""
+            self.headers = []
+            self.expect_100_continue = False
+        else:
+            super().on_message_begin()
 
     def on_headers_complete(self) -> None:
-        if self.url.startswith(b"//"):
-            self.url = b"/" + self.url.lstrip(b"/")
+        url = self.url
+        if self._direct:
+            handler = self._direct.get(url.partition(b"?")[0])
+            if handler is not None and self._may_be_direct():
+                head = Head(self.headers)
+                if head.authorization is None:
+                    self._request = self.cycle = _DirectRequest(self, handler, head)  # type: ignore[assignment]
+                    return
+            headers, expects = self.headers, self.expect_100_continue
+            super().on_message_begin()
+            self.headers += headers
+            self.expect_100_continue = expects
+        self.url = b"/" + url.lstrip(b"/") if url.startswith(b"//") else url
         super().on_headers_complete()
+
+    def _may_be_direct(self) -> bool:
+        parser: Any = self.parser
+        cycle = self.cycle
+        return (
+            parser.get_method() == b"POST"
+            and parser.get_http_version() == "1.1"
+            and (cycle is None or cycle.response_complete)
+            and not (parser.should_upgrade() or self.expect_100_continue or self.flow.write_paused)
+            and not self.server_state.default_headers
+        )
+
+    def on_body(self, body: bytes) -> None:
+        if self._request is None:
+            super().on_body(body)
+        else:
+            self._request.take(body)
+
+    def on_message_complete(self) -> None:
+        request = self._request
+        if request is None:
+            super().on_message_complete()
+        else:
+            self._request = None
+            request.run()
+
+
+class _Unheard:
+    """The event that uvicorn sets for the application, which a direct request has none of."""
+
+    def set(self) -> None:
+        return
+
+
+_UNHEARD = _Unheard()
+
+
+class _DirectRequest:
+    """Stands in for uvicorn's `RequestResponseCycle`, and has those of its attributes that the protocol looks at."""
+
+    __slots__ = (
+        "_chunks",
+        "_handler",
+        "_head",
+        "_protocol",
+        "_size",
+        "disconnected",
+        "keep_alive",
+        "response_complete",
+    )
+
+    message_event = _UNHEARD
+
+    def __init__(self, protocol: SyncHttpProtocol, handler: DirectHandler, head: Head) -> None:
+        self._protocol, self._handler, self._head = protocol, handler, head
+        self._chunks: list[bytes] = []
+        self._size = 0
+        parser: Any = protocol.parser
+        self.keep_alive: bool = parser.should_keep_alive()
+        self.disconnected = False
+        self.response_complete = False
+
+    def take(self, body: bytes) -> None:
+        if self.response_complete:
+            return
+        self._chunks.append(body)
+        self._size += len(body)
+        limit: int = self._protocol.app.direct_body_limit  # type: ignore[union-attr]
+        if self._size > limit:
+            self._chunks = []
+            self.answer(too_large(limit))
+
+    def run(self) -> None:
+        if self.response_complete:
+            return
+        try:
+            self._handler(self._head, b"".join(self._chunks), self.answer)
+        except HttpError as error:
+            self.answer(error)
+        except Exception:
+            logger.exception("request %s failed", self._head.id)
+            self.answer(internal_error())
+
+    def answer(self, result: bytes | HttpError) -> None:
+        """Write the whole response, and let the connection go on."""
+        protocol = self._protocol
+        if self.response_complete:
+            return
+        self.response_complete = True
+        if self.disconnected:
+            return
+        if isinstance(result, HttpError):
+            status, body = STATUS_LINE[result.status], error_body(result)
+        else:
+            status, body = STATUS_LINE[200], result
+        more = b""
+        if self._head.origin is not None:
+            more = b"".join([b"%b: %b\r\n" % header for header in cors_headers(self._head.origin)])
+        if not self.keep_alive:
+            more += b"connection: close\r\n"
+        protocol.transport.write(
+            b"%bcontent-type: application/json\r\ncontent-length: %d\r\n%b\r\n%b" % (status, len(body), more, body)
+        )
+        if not self.keep_alive:
+            protocol.transport.close()
+        protocol.on_response_complete()

@@ -74,6 +74,10 @@ async def open_door(
         ws_ping_interval=None,
         lifespan="off",
         log_config=None,
+        access_log=False,
+        proxy_headers=False,
+        server_header=False,
+        date_header=False,
         timeout_graceful_shutdown=5,
     )
     config.load()

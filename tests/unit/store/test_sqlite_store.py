@@ -126,7 +126,9 @@ async def test_documents_are_inserted_updated_deleted(store: SqliteStore) -> Non
     assert await store.read(lambda r: (r.get(table, "k1"), r.get(table, "k2"))) == (b"ONE", None)
 
 
-async def test_new_bodies_are_seen_before_they_are_in_the_file_and_undone_with_their_savepoint(store: SqliteStore) -> None:
+async def test_new_bodies_are_seen_before_they_are_in_the_file_and_undone_with_their_savepoint(
+    store: SqliteStore,
+) -> None:
     """engine rules 5 and 7: bodies wait in memory for the commit; to readers of the transaction they are there."""
     table = await make_table(store)
     index, by_id = table.indexes[BY_CREATION_TIME], table.indexes[BY_ID]
