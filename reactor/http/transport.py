@@ -29,7 +29,7 @@ class SyncHttpProtocol(HttpToolsProtocol):
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self._direct: dict[bytes, DirectHandler] = {}
-        if not self.root_path and self.limit_concurrency is None and not self.access_log:
+        if not self.root_path and self.limit_concurrency is None and not self.config.access_log:
             self._direct = getattr(self.app, "direct", self._direct)
         self._request: _DirectRequest | None = None
         """The direct request that is being read."""
