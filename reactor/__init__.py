@@ -49,6 +49,7 @@ if TYPE_CHECKING:
         query,
     )
     from reactor.runtime.rules import Rule, with_rules
+    from reactor.runtime.vector_search import VectorFilter, VectorFilterBuilder, VectorHit, VectorMatch
     from reactor.runtime.wrapping import wraps
     from reactor.schema import v
     from reactor.schema.ids import Fields, Id
@@ -103,6 +104,10 @@ _HOMES = {
     "query": "reactor.runtime.registry",
     "Rule": "reactor.runtime.rules",
     "with_rules": "reactor.runtime.rules",
+    "VectorFilter": "reactor.runtime.vector_search",
+    "VectorFilterBuilder": "reactor.runtime.vector_search",
+    "VectorHit": "reactor.runtime.vector_search",
+    "VectorMatch": "reactor.runtime.vector_search",
     "wraps": "reactor.runtime.wrapping",
     "Fields": "reactor.schema.ids",
     "Id": "reactor.schema.ids",
@@ -165,6 +170,10 @@ __all__ = [
     "Unavailable",
     "UnsetType",
     "UserIdentity",
+    "VectorFilter",
+    "VectorFilterBuilder",
+    "VectorHit",
+    "VectorMatch",
     "action",
     "api",
     "cors",

@@ -31,6 +31,9 @@ TABLE_MAX_INDEXES: Final = 64
 MAX_TABLES: Final = 10_000
 SEARCH_MAX_FILTER_FIELDS: Final = 16
 VECTOR_DIMENSIONS: Final = (2, 4096)
+VECTOR_RESULTS_MAX: Final = 256
+VECTOR_FILTERS_MAX: Final = 64
+"""Equalities in the filter of one vector search."""
 PAGE_SOFT_MAX_ROWS: Final = 6144
 """A longer page recommends its client to split it."""
 LOG_KEY_MAX_BYTES: Final = 1024
@@ -96,6 +99,8 @@ class Limits(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     """Mutations waiting for the writer; beyond it new ones are refused as overloaded."""
     cached_query_bytes: int = 64 * MIB
     ring_bytes: int = 64 * MIB
+    vector_memory_bytes: int = 4096 * MIB
+    """What vector indexes may take in memory, about two bytes a dimension of each vector."""
     intervals_per_query: int = 4_096
     log_retention_s: float = 3_600.0
     log_retention_bytes: int = 256 * MIB

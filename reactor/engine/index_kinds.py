@@ -11,6 +11,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any, Final, Protocol
 
 from reactor.engine.index_keys import key_parts
+from reactor.engine.vector_entries import VectorMaintainer
 from reactor.store.catalogue import IndexInfo, IndexKind, TableInfo
 from reactor.store.protocol import Writer
 
@@ -31,7 +32,7 @@ class Maintainer(Protocol):
         ...
 
 
-MAINTAINERS: Final[dict[IndexKind, Maintainer]] = {}
+MAINTAINERS: Final[dict[IndexKind, Maintainer]] = {"vector": VectorMaintainer()}
 
 
 def maintain(

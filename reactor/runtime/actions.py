@@ -7,7 +7,7 @@ import contextvars
 import random
 from collections.abc import Callable, Mapping, Sequence
 from time import perf_counter
-from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar, overload
+from typing import TYPE_CHECKING, Any, Literal, ParamSpec, TypeVar, overload
 
 from typing_extensions import TypeForm
 
@@ -19,12 +19,12 @@ from reactor.runtime.environment import ContextEnvironment
 from reactor.runtime.execute import Execution, attach, decode_arguments, encode_result, execution_of
 from reactor.runtime.files import ActionStorage
 from reactor.runtime.host import DEFAULT_HOST, Host, Runner
-from reactor.runtime.later import not_yet
 from reactor.runtime.logs import CURRENT, ContextLog, LogLine, LogLines, capture_output
 from reactor.runtime.nested import encode_call
 from reactor.runtime.references import FunctionProxy
 from reactor.runtime.registry import Action, Mutation, Query, RegisteredFunction
 from reactor.runtime.scheduling import ActionScheduler, Scheduler
+from reactor.runtime.vector_search import VectorFilter, VectorFilterBuilder, VectorHit, VectorMatch, vector_search
 
 __all__ = ["ActionCtx", "execute_action"]
 
@@ -153,19 +153,62 @@ class ActionCtx:
         """Files."""
         return ActionStorage(self._running)
 
+    @overload
     async def vector_search(
         self,
-        table: TypeForm[D] | str,
+        table: TypeForm[D],
         index: str,
         vector: Sequence[float],
         /,
         *,
         limit: int = 10,
-        filter: Callable[[Any], Any] | None = None,
+        filter: Callable[[VectorFilterBuilder], VectorFilter] | None = None,
+        documents: Literal[False] = False,
+    ) -> list[VectorHit[D]]: ...
+    @overload
+    async def vector_search(
+        self,
+        table: TypeForm[D],
+        index: str,
+        vector: Sequence[float],
+        /,
+        *,
+        limit: int = 10,
+        filter: Callable[[VectorFilterBuilder], VectorFilter] | None = None,
+        documents: Literal[True],
+    ) -> list[VectorMatch[D]]: ...
+    @overload
+    async def vector_search(
+        self,
+        table: str,
+        index: str,
+        vector: Sequence[float],
+        /,
+        *,
+        limit: int = 10,
+        filter: Callable[[VectorFilterBuilder], VectorFilter] | None = None,
+        documents: bool = False,
+    ) -> list[Any]: ...
+    async def vector_search(
+        self,
+        table: Any,
+        index: str,
+        vector: Sequence[float],
+        /,
+        *,
+        limit: int = 10,
+        filter: Callable[[VectorFilterBuilder], VectorFilter] | None = None,
         documents: bool = False,
     ) -> list[Any]:
-        """The nearest documents of a vector index."""
-        raise not_yet("ctx.vector_search", "vector search")
+        """The documents whose vectors are nearest to `vector` by cosine, best first, equal ones by id.
+
+        `limit` is from 1 to 256. `filter=lambda q: q.eq("category", c)` or `q.or_(q.eq(…), q.eq(…))` keeps those with
+        an equal filter field. It sees every commit so far. A hit has `id` and `score`, and with `documents=True` the
+        `document`, all of one moment. Raises DatabaseError.
+        """
+        running = self._running
+        running.check_alive()
+        return await vector_search(running.app, running.runner.vectors, table, index, vector, limit, filter, documents)
 
     @overload
     async def run_query(self, ref: Query[Any, P, R], /, *args: P.args, **kwargs: P.kwargs) -> R: ...

@@ -20,6 +20,7 @@ from reactor.engine.commit_record import CommitRecord
 from reactor.engine.database import Database
 from reactor.engine.deploy import WantedIndex, WantedTable, deploy
 from reactor.engine.transaction import Transaction
+from reactor.engine.vector_indexes import VectorIndexes, require_libraries
 from reactor.engine.write_transaction import WriteTransaction
 from reactor.errors import DatabaseError, FunctionNotFound, LimitExceeded, ReactorError, StoreError
 from reactor.runtime.actions import execute_action
@@ -77,10 +78,12 @@ class LiveBackend:
         database.listen(self._on_commit, lambda: None)
         self.live = LiveQueries(database, self._run_query, executions)
         self._pins = Pins(database)
+        self.vectors = VectorIndexes(database)
 
     async def close(self) -> None:
         """End the waves and the pinned snapshots; the database is the caller's to close."""
         await self._pins.close()
+        await self.vectors.close()
         await self.live.close()
 
     @property
@@ -99,6 +102,8 @@ class LiveBackend:
         """
         schema = app.schema
         tables = [] if schema is None else [self._wanted(t, schema.schema_validation) for t in schema.tables.values()]
+        if any(index.kind == "vector" for table in tables for index in table.indexes):
+            require_libraries()
         self._next_app = app
         try:
             async with self._database.schema_lock:

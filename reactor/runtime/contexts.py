@@ -7,6 +7,7 @@ from collections.abc import Coroutine, Mapping
 from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar, overload
 
 from reactor.auth.identity import UserIdentity
+from reactor.errors import FunctionError
 from reactor.model.environment import BUILT_IN, read_variable
 from reactor.runtime.call import Call, Operation, perform
 from reactor.runtime.database import DatabaseReader, DatabaseWriter
@@ -71,6 +72,13 @@ class QueryCtx:
         @property
         def db(self):
             return self._db
+
+        @property
+        def vector_search(self):
+            raise FunctionError(
+                "ctx.vector_search is for actions: a query or mutation can't search vectors. Search in an action, then "
+                "load what was found with `await ctx.run_query(…)`, or take it with `documents=True`."
+            )
 
     @property
     def auth(self) -> Auth:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Protocol, TypeVar
 
 from reactor.auth.identity import Caller
 from reactor.clock import Clock, SystemClock
+from reactor.engine.vector_indexes import VectorIndexes
 from reactor.engine.write_transaction import WriteTransaction
 from reactor.limits import DEFAULT_LIMITS, Limits
 from reactor.model.environment import BUILT_IN
@@ -50,6 +51,11 @@ class Runner(Protocol):
 
         An action that calls an action gets here, too. `parent` is the execution id of the action that calls.
         """
+        ...
+
+    @property
+    def vectors(self) -> VectorIndexes:
+        """The vector indexes that actions search."""
         ...
 
     async def write(self, change: Callable[[WriteTransaction], T]) -> T:

@@ -28,6 +28,7 @@ __all__ = [
     "Snapshot",
     "SnapshotEnded",
     "Store",
+    "VectorRow",
     "Writer",
 ]
 
@@ -90,6 +91,19 @@ class Backfill:
     entered: int = 0
 
 
+@dataclass(frozen=True, slots=True)
+class VectorRow:
+    """A document in a vector index: its unit vector (float32, little-endian) and an opaque form of its filter fields.
+
+    `number` is the row's own, and stays while the document is in the index; later documents have greater ones.
+    """
+
+    number: int
+    id: str
+    vector: bytes
+    filters: bytes
+
+
 class Reader(Protocol):
     """One snapshot, or the write transaction with its own uncommitted changes."""
 
@@ -119,6 +133,16 @@ class Reader(Protocol):
     def get_backfill(self, index: IndexInfo) -> Backfill | None:
         """How far the index is filled; None when it holds every document."""
         ...
+
+    def vectors_after(self, index: IndexInfo, number: int, limit: int) -> list[VectorRow]:
+        """Up to `limit` rows of a vector index by number, from the first beyond `number`."""
+        ...
+
+    def vectors_of(self, index: IndexInfo, ids: Sequence[str]) -> list[VectorRow]:
+        """The rows of those documents that are in a vector index, in any order."""
+        ...
+
+    def count_vectors(self, index: IndexInfo) -> int: ...
 
     def get_meta(self, key: str) -> bytes | None:
         """A small value of the deployment's own: format, deployed schema, secrets."""
@@ -163,6 +187,12 @@ class Writer(Reader, Protocol):
     def add_key(self, index: IndexInfo, key: bytes, document_id: str) -> None: ...
 
     def remove_key(self, index: IndexInfo, key: bytes) -> None: ...
+
+    def put_vector(self, index: IndexInfo, document_id: str, vector: bytes, filters: bytes) -> None:
+        """Enter a document into a vector index, or change what it has there; see `VectorRow`."""
+        ...
+
+    def remove_vector(self, index: IndexInfo, document_id: str) -> None: ...
 
     def append_log(self, row: LogRow) -> None: ...
 

@@ -14,14 +14,14 @@ __all__ = ["create", "drop"]
 _CREATE: Final[Mapping[IndexKind, Callable[[int], tuple[str, ...]]]] = {
     "database": lambda number: (statements.create_index(number),),
     "search": lambda number: (),
-    "vector": lambda number: (),
+    "vector": lambda number: (statements.create_vectors(number),),
 }
 """Index number -> statements."""
 
 _DROP: Final[Mapping[IndexKind, Callable[[int], tuple[str, ...]]]] = {
     "database": lambda number: (statements.drop_index(number),),
     "search": lambda number: (),
-    "vector": lambda number: (),
+    "vector": lambda number: (statements.drop_vectors(number),),
 }
 
 

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import json
 import sqlite3
 import zlib
+from collections.abc import Sequence
 from pathlib import Path
 
 from reactor.errors import ReactorError
 from reactor.store.catalogue import IndexInfo, TableInfo
-from reactor.store.protocol import Backfill, LogRow, RequestRecord, SnapshotEnded
+from reactor.store.protocol import Backfill, LogRow, RequestRecord, SnapshotEnded, VectorRow
 from reactor.store.sqlite import statements
 from reactor.store.sqlite.failures import translate
 
@@ -111,6 +113,17 @@ class SqliteReader:
     def get_backfill(self, index: IndexInfo) -> Backfill | None:
         row = self._one("SELECT cursor, entered FROM backfills WHERE index_number = ?", (index.number,))
         return None if row is None else Backfill(*row)
+
+    def vectors_after(self, index: IndexInfo, number: int, limit: int) -> list[VectorRow]:
+        return [VectorRow(*row) for row in self._all(statements.vectors_after(index.number), (number, limit))]
+
+    def vectors_of(self, index: IndexInfo, ids: Sequence[str]) -> list[VectorRow]:
+        rows = self._all(statements.vectors_of(index.number), (json.dumps(list(ids)),))
+        return [VectorRow(*row) for row in rows]
+
+    def count_vectors(self, index: IndexInfo) -> int:
+        row = self._one(statements.count_vectors(index.number), ())
+        return 0 if row is None else row[0]
 
     def get_meta(self, key: str) -> bytes | None:
         row = self._one("SELECT value FROM meta WHERE key = ?", (key,))

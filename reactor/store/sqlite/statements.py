@@ -8,18 +8,25 @@ __all__ = [
     "add_key",
     "count_index",
     "count_table",
+    "count_vectors",
     "create_documents",
     "create_index",
+    "create_vectors",
     "delete",
     "documents_name",
     "drop_index",
+    "drop_vectors",
     "get",
     "index_name",
     "insert",
+    "put_vector",
     "remove_key",
+    "remove_vector",
     "scan_index",
     "scan_table",
     "update",
+    "vectors_after",
+    "vectors_of",
 ]
 
 
@@ -105,3 +112,44 @@ def scan_table(table: int, reverse: bool) -> str:
 @cache
 def count_table(table: int) -> str:
     return f"SELECT count(*) FROM d_{table} WHERE {_ID_RANGE}"
+
+
+def create_vectors(index: int) -> str:
+    # Rows in the order they came, so that reading all of them goes through the file; AUTOINCREMENT: never a number twice.
+    return (
+        f"CREATE TABLE v_{index} (number INTEGER PRIMARY KEY AUTOINCREMENT, id TEXT NOT NULL UNIQUE, "
+        "vector BLOB NOT NULL, filters BLOB NOT NULL)"
+    )
+
+
+def drop_vectors(index: int) -> str:
+    return f"DROP TABLE v_{index}"
+
+
+@cache
+def put_vector(index: int) -> str:
+    return (
+        f"INSERT INTO v_{index} (id, vector, filters) VALUES (?, ?, ?) "
+        "ON CONFLICT (id) DO UPDATE SET vector = excluded.vector, filters = excluded.filters"
+    )
+
+
+@cache
+def remove_vector(index: int) -> str:
+    return f"DELETE FROM v_{index} WHERE id = ?"
+
+
+@cache
+def vectors_after(index: int) -> str:
+    return f"SELECT number, id, vector, filters FROM v_{index} WHERE number > ? ORDER BY number LIMIT ?"
+
+
+@cache
+def vectors_of(index: int) -> str:
+    """Parameter: ids as a JSON array."""
+    return f"SELECT number, id, vector, filters FROM v_{index} WHERE id IN (SELECT value FROM json_each(?))"
+
+
+@cache
+def count_vectors(index: int) -> str:
+    return f"SELECT count(*) FROM v_{index}"

@@ -255,6 +255,12 @@ class SqliteWriter(SqliteReader):
         if not index.is_by_id:
             self._change(statements.remove_key(index.number), (key,))
 
+    def put_vector(self, index: IndexInfo, document_id: str, vector: bytes, filters: bytes) -> None:
+        self._change(statements.put_vector(index.number), (document_id, vector, filters))
+
+    def remove_vector(self, index: IndexInfo, document_id: str) -> None:
+        self._change(statements.remove_vector(index.number), (document_id,))
+
     # Log, requests, meta
 
     def append_log(self, row: LogRow) -> None:

@@ -15,6 +15,7 @@ from reactor.engine.database import Database
 from reactor.engine.deploy import WantedTable, deploy
 from reactor.engine.read_set import ReadSet
 from reactor.engine.transaction import Transaction
+from reactor.engine.vector_indexes import VectorIndexes
 from reactor.engine.write_transaction import WriteTransaction
 from reactor.limits import DEFAULT_LIMITS, Limits
 from reactor.model.system_tables import ensure_system_tables
@@ -60,6 +61,7 @@ class Harness:
     def __init__(self, loader: AppLoader, app: App, database: Database, clock: ManualClock, host: Host) -> None:
         self.loader, self.app, self.database, self.clock, self.host = loader, app, database, clock, host
         self.caller: Caller = ANONYMOUS
+        self.vectors = VectorIndexes(database)
         self.environment: dict[str, str] = host.environment  # type: ignore[assignment]
 
     @classmethod
@@ -92,6 +94,7 @@ class Harness:
         await deploy(self.database, tables)
 
     async def close(self) -> None:
+        await self.vectors.close()
         await self.database.close()
         self.loader.close()
 
@@ -149,6 +152,10 @@ class Direct:
     def __init__(self, harness: Harness) -> None:
         self.harness = harness
         self.callers: list[Caller] = []
+
+    @property
+    def vectors(self) -> VectorIndexes:
+        return self.harness.vectors
 
     def table_name(self, number: int) -> str | None:
         return self.harness.database.catalogue.table_name(number)
