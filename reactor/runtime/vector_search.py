@@ -11,13 +11,13 @@ from reactor.engine.vector_indexes import VectorIndexes
 from reactor.errors import DatabaseError
 from reactor.limits import VECTOR_FILTERS_MAX, VECTOR_RESULTS_MAX
 from reactor.runtime.tables import TableBinding, bind_table, unknown_index
-from reactor.schema.ids import Id
 from reactor.schema.structs import Struct, field
 from reactor.store.catalogue import IndexInfo, TableInfo
 from reactor.values.types import Int64
 
 if TYPE_CHECKING:
     from reactor.runtime.app import App
+    from reactor.schema.ids import Id
 
 __all__ = ["VectorFilter", "VectorFilterBuilder", "VectorHit", "VectorMatch", "vector_search"]
 
@@ -27,7 +27,11 @@ D = TypeVar("D")
 class VectorHit(Struct, Generic[D]):
     """A document that was found. `score` is the cosine of its vector and the one searched for, from -1 to 1."""
 
-    id: Id[D] = field(name="_id")
+    if TYPE_CHECKING:
+        id: Id[D] = field(name="_id")
+    else:
+        # As a result it is any string: of which table the index is, no annotation of a generic class can say.
+        id: str = field(name="_id")
     score: float = field(name="_score")
 
 

@@ -9,6 +9,7 @@ Not thread-safe: the caller lets one in at a time.
 
 from __future__ import annotations
 
+import math
 import os
 from collections.abc import Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -48,12 +49,14 @@ def unit_vector(vector: Sequence[float]) -> NDArray[np.float64]:
 def ranked(unit: NDArray[np.float64], rows: Iterable[tuple[str, bytes]], limit: int) -> list[tuple[str, float]]:
     """(id, cosine) of the best `limit` rows (id, unit vector): best first, equal ones by id."""
     # One product at a time: equal vectors then give equal scores, wherever they stand.
-    scored = [
-        (id, max(-1.0, min(1.0, float(np.dot(np.frombuffer(vector, _STORED).astype(np.float64), unit)))))
-        for id, vector in rows
-    ]
+    scored = [(id, _cosine(np.frombuffer(vector, _STORED).astype(np.float64), unit)) for id, vector in rows]
     scored.sort(key=lambda found: (-found[1], found[0]))
     return scored[:limit]
+
+
+def _cosine(vector: NDArray[np.float64], unit: NDArray[np.float64]) -> float:
+    square = float(np.dot(vector, vector))  # one, but for what single precision has rounded
+    return max(-1.0, min(1.0, float(np.dot(vector, unit)) / math.sqrt(square))) if square else 0.0
 
 
 class VectorSet:
