@@ -6,7 +6,7 @@ import contextlib
 import os
 import signal
 import subprocess
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 from tests.support.driver import CLIENTS, require_node
@@ -59,14 +59,18 @@ def npx_convex(
 
 @contextlib.contextmanager
 def npx_convex_running(
-    project: Path, server: ReactorProcess, *arguments: str, stdin: int = subprocess.DEVNULL
+    project: Path,
+    server: ReactorProcess,
+    *arguments: str,
+    stdin: int = subprocess.DEVNULL,
+    env: Mapping[str, str] | None = None,
 ) -> Iterator[subprocess.Popen[str]]:
     """`npx convex <arguments>` while it runs; at the end it is interrupted as with Ctrl-C, and must end."""
     require_node()
     process = subprocess.Popen(
         ["node", str(CONVEX_CLI), *arguments],
         cwd=project,
-        env=cli_environment(server),
+        env={**cli_environment(server), **(env or {})},
         stdin=stdin,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,

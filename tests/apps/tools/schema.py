@@ -9,7 +9,6 @@ class Note(Document):
     text: str
     number: int
     big: Int64 | None = None
-    raw: bytes | None = None
 
 
 class Holder(Document):

@@ -106,3 +106,13 @@ async def secret(ctx: QueryCtx, key: Literal["a"] | None = None) -> str:
 @internal_query
 async def untyped(ctx, value):
     return value
+
+
+@internal_query(args=v.any())
+async def anything(ctx: QueryCtx, **args: Any) -> Any:
+    return args
+
+
+@internal_query(args={"kind": v.literal(Int64(7)), "ids": v.optional(v.record(v.string(), v.id("notes")))})
+async def exact(ctx: QueryCtx, kind: Int64, ids: dict[str, Id[Note]] | None = None) -> bytes:
+    return b""
