@@ -14,11 +14,14 @@ from typing import Any, Protocol
 
 import msgspec
 
-__all__ = ["EXTENSION", "AsgiLink", "Link", "Receive", "Scope", "Send", "refuse"]
+__all__ = ["EXTENSION", "AsgiLink", "Link", "Message", "Receive", "Scope", "Send", "refuse"]
 
 Scope = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
 Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
+
+Message = bytes | tuple[bytes, ...]
+"""One text message; in pieces where these are shared with other messages, so that they need not be copied into it."""
 
 EXTENSION = "reactor.link"
 """Under this name in `scope["extensions"]` our own server offers a `Link`."""
@@ -52,7 +55,7 @@ class Link(Protocol):
         """When the client was last heard of, a pong included (`time.monotonic`), or None where that can't be known."""
         ...
 
-    def send(self, messages: Iterable[bytes]) -> None:
+    def send(self, messages: Iterable[Message]) -> None:
         """Send text messages, in this order."""
         ...
 
@@ -99,10 +102,10 @@ class AsgiLink:
     def writable(self) -> bool:
         return not self._outbox and not self._sending
 
-    def send(self, messages: Iterable[bytes]) -> None:
+    def send(self, messages: Iterable[Message]) -> None:
         if self._failed or self._closing:
             return
-        self._outbox.extend({"type": "websocket.send", "text": message.decode("utf-8")} for message in messages)
+        self._outbox.extend({"type": "websocket.send", "text": whole(message).decode("utf-8")} for message in messages)
         self._wake.set()
         if self.on_full is not None:
             self.on_full()
@@ -165,6 +168,11 @@ class AsgiLink:
             # The client is gone, which servers tell in several ways; `receive` says so too.
             self._failed = True
             self._outbox.clear()
+
+
+def whole(message: Message) -> bytes:
+    """The bytes of a message in one piece."""
+    return message if isinstance(message, bytes) else b"".join(message)
 
 
 async def refuse(scope: Scope, send: Send, status: int, code: str, message: str) -> None:

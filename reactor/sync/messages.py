@@ -37,8 +37,8 @@ __all__ = [
     "mutation_response",
     "query_removed",
     "query_result",
+    "query_updated",
     "split_transition",
-    "transition",
 ]
 
 U32 = Annotated[int, msgspec.Meta(ge=0, le=2**32 - 1)]
@@ -220,46 +220,29 @@ def encode_log_lines(lines: Sequence[str]) -> bytes:
 
 def query_result(query_id: int, outcome: Outcome) -> bytes:
     """`QueryUpdated` or `QueryFailed`."""
-    journal = b"null" if outcome.journal is None else encode_text(outcome.journal)
-    log_lines = encode_log_lines(outcome.log_lines)
     if isinstance(outcome, Success):
-        return b'{"type":"QueryUpdated","queryId":%d,"value":%b,"logLines":%b,"journal":%b}' % (
-            query_id,
-            outcome.value,
-            log_lines,
-            journal,
-        )
+        return b"".join(query_updated(query_id, outcome))
     return b'{"type":"QueryFailed","queryId":%d,"errorMessage":%b,"logLines":%b,"journal":%b%b}' % (
         query_id,
         encode_text(outcome.message),
-        log_lines,
-        journal,
+        encode_log_lines(outcome.log_lines),
+        b"null" if outcome.journal is None else encode_text(outcome.journal),
         _error_data(outcome),
+    )
+
+
+def query_updated(query_id: int, result: Success) -> tuple[bytes, bytes, bytes]:
+    """`QueryUpdated` in three pieces; the second is the value as it is."""
+    journal = b"null" if result.journal is None else encode_text(result.journal)
+    return (
+        b'{"type":"QueryUpdated","queryId":%d,"value":' % query_id,
+        result.value,
+        b',"logLines":%b,"journal":%b}' % (encode_log_lines(result.log_lines), journal),
     )
 
 
 def query_removed(query_id: int) -> bytes:
     return b'{"type":"QueryRemoved","queryId":%d}' % query_id
-
-
-def transition(
-    start: bytes, end: bytes, modifications: Sequence[bytes], clock_skew_ms: int | None, server_ts: int
-) -> bytes:
-    """`Transition` between two versions (`encode_version`), with modifications already encoded."""
-    skew = b"null" if clock_skew_ms is None else b"%d" % clock_skew_ms
-    return b"".join(
-        (
-            b'{"type":"Transition","startVersion":',
-            start,
-            b',"endVersion":',
-            end,
-            b',"modifications":[',
-            b",".join(modifications),
-            b'],"clientClockSkew":',
-            skew,
-            b',"serverTs":%d}' % server_ts,
-        )
-    )
 
 
 def split_transition(data: bytes, limit: int) -> list[bytes]:

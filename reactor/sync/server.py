@@ -10,6 +10,7 @@ from reactor.clock import Clock
 from reactor.limits import DEFAULT_LIMITS, Limits
 from reactor.runtime.waist import Backend
 from reactor.sync.link import EXTENSION, AsgiLink, Link, Receive, Scope, Send, refuse
+from reactor.sync.transitions import TransitionEncoder
 from reactor.sync.worker import ClientKind, Worker
 
 __all__ = ["SyncServer"]
@@ -29,6 +30,7 @@ class SyncServer:
         self._backend, self._gatekeeper, self._clock, self._limits = backend, gatekeeper, clock, limits
         self._workers: set[Worker] = set()
         self._actions: set[asyncio.Task[None]] = set()
+        self._transitions = TransitionEncoder()
         self._stopping = False
 
     @property
@@ -63,6 +65,7 @@ class SyncServer:
             limits=self._limits,
             clock=self._clock,
             actions=self._actions,
+            transitions=self._transitions,
         )
         self._workers.add(worker)
         try:

@@ -13,8 +13,9 @@ import msgspec
 
 from reactor.auth.identity import ANONYMOUS, Caller
 from reactor.limits import Limits
-from reactor.runtime.waist import Cut, Failure, Outcome
+from reactor.runtime.waist import Cut, Failure, Outcome, QueryUpdate, Version
 from reactor.sync import messages
+from reactor.sync.link import Message
 from reactor.sync.messages import (
     Action,
     Add,
@@ -25,6 +26,7 @@ from reactor.sync.messages import (
     ProtocolError,
     Remove,
 )
+from reactor.sync.transitions import TransitionEncoder, result_parts
 
 __all__ = ["Call", "Close", "Effect", "Hold", "Reply", "Session", "Update", "Verify"]
 
@@ -91,7 +93,7 @@ class Session:
 
     `chunks`: the client understands `TransitionChunk`. `max_transition_bytes`: what a client without them can take in one
     message; results that don't fit become failures. `hold_s`: how long the first transition waits for the first
-    `ModifyQuerySet` at most, once there is something to tell.
+    `ModifyQuerySet` at most, once there is something to tell. `transitions`: shared with the other sessions of the server.
     """
 
     def __init__(
@@ -103,6 +105,7 @@ class Session:
         chunks: bool = False,
         max_transition_bytes: int | None = None,
         hold_s: float = 0.1,
+        transitions: TransitionEncoder | None = None,
     ) -> None:
         self._limits = limits
         self._now_ns = now_ns
@@ -110,6 +113,7 @@ class Session:
         self._chunks = chunks
         self._max_transition_bytes = max_transition_bytes
         self._hold_s = hold_s
+        self._transitions = transitions or TransitionEncoder()
 
         self.session_id: str | None = None
         self.caller: Caller = ANONYMOUS
@@ -118,7 +122,8 @@ class Session:
         # What the client asked for, and what it was told last.
         self._query_set = 0
         self._identity = 0
-        self._sent = (0, 0, 0)
+        self._sent = (0, 0)
+        self._sent_ts = 0
         self._sent_bytes = messages.encode_version(0, 0, 0)
         self._target = (0, 0)
         self._floor_ts = 0
@@ -344,7 +349,8 @@ class Session:
         """
         if self._updating or self._holding or self.closed:
             return False
-        return self._owed_ts is not None or (self._query_set, self._identity) != self._sent[:2]
+        query_set, identity = self._sent
+        return self._owed_ts is not None or self._query_set != query_set or self._identity != identity
 
     def begin_update(self) -> Update | Close:
         """Start the one update there can be at a time. Takes everything the client asked for so far."""
@@ -362,37 +368,39 @@ class Session:
         self._adds, self._removes, self._new_caller = {}, {}, None
         return update
 
-    def finish_update(self, cut: Cut) -> Sequence[bytes] | Close:
+    def finish_update(self, cut: Cut) -> Sequence[Message] | Close:
         """The messages to send for a cut, in one go and after every `Reply` before it. None at all if nothing waits for them."""
         self._updating = False
         if self.closed:
             return ()
-        if (expired := self._expired()) is not None:
+        if self.caller.expires_ns is not None and (expired := self._expired()) is not None:
             return expired
-        modifications: list[bytes] = []
-        for update in cut.updates:
+        updates, removed = cut.updates, self._reported_removes
+        for update in updates:
             outcome = update.version.outcome
-            if isinstance(outcome, Failure) and outcome.overloaded:
+            if type(outcome) is Failure and outcome.overloaded:
                 return self._close(1013, "TooManyConcurrentRequests")[0]
-            modifications.append(messages.query_result(update.query_id, outcome))
-        modifications.extend(map(messages.query_removed, self._reported_removes))
-        self._reported_removes = []
 
         pays = self._owed_ts is not None and cut.ts >= self._owed_ts
-        if not modifications and not pays and self._target == self._sent[:2]:
+        if not updates and not removed and not pays and self._target == self._sent:
             return ()
         if pays:
             self._owed_ts = None
+        if removed:
+            self._reported_removes = []
         if self._max_transition_bytes is not None:
-            _shrink(modifications, cut, self._max_transition_bytes)
+            updates = _shrunk(updates, removed, self._max_transition_bytes)
 
         start = self._sent_bytes
-        self._sent = (*self._target, max(cut.ts, self._floor_ts, self._sent[2]))
-        self._sent_bytes = messages.encode_version(*self._sent)
-        data = messages.transition(start, self._sent_bytes, modifications, self._clock_skew_ms, self._now_ns())
-        if self._chunks:
-            return messages.split_transition(data, self._limits.transition_chunk_bytes)
-        return (data,)
+        self._sent = self._target
+        self._sent_ts = max(cut.ts, self._floor_ts, self._sent_ts)
+        self._sent_bytes = messages.encode_version(*self._target, self._sent_ts)
+        message = self._transitions.encode(
+            start, self._sent_bytes, updates, removed, self._clock_skew_ms, self._now_ns()
+        )
+        if self._chunks and sum(map(len, message)) > self._limits.transition_chunk_bytes:
+            return messages.split_transition(b"".join(message), self._limits.transition_chunk_bytes)
+        return (message,)
 
     # ---------------------------------------------------------------------------------------------------------- closing
 
@@ -416,20 +424,24 @@ def _in_component(path: str, component: str | None) -> str:
     return f"{component}/{path}" if component else path
 
 
-def _shrink(modifications: list[bytes], cut: Cut, limit: int) -> None:
-    """Replace the largest results by failures until the sum fits what the client can take in one message."""
-    room = limit - 1000  # for the rest of the message
-    total = sum(map(len, modifications)) + len(modifications)
-    while total > room and modifications:
-        largest = max(range(len(modifications)), key=lambda i: len(modifications[i]))
-        if largest >= len(cut.updates):
-            return
-        before = len(modifications[largest])
-        failure = Failure(
-            f"The results of this client's queries are too large to be sent together (limit: {limit} bytes).",
-            code="TransitionTooLarge",
-        )
-        modifications[largest] = messages.query_result(cut.updates[largest].query_id, failure)
-        if len(modifications[largest]) >= before:
-            return
-        total += len(modifications[largest]) - before
+def _shrunk(updates: Sequence[QueryUpdate], removed: Sequence[int], limit: int) -> Sequence[QueryUpdate]:
+    """The updates, the largest replaced by failures until the sum fits what the client can take in one message."""
+    room = limit - 1000 - sum(len(messages.query_removed(query_id)) + 1 for query_id in removed)  # and the rest of it
+    sizes = [sum(map(len, result_parts(update.query_id, update.version.outcome))) + 1 for update in updates]
+    total = sum(sizes)
+    if total <= room:
+        return updates
+    failure = Failure(
+        f"The results of this client's queries are too large to be sent together (limit: {limit} bytes).",
+        code="TransitionTooLarge",
+    )
+    shrunk = list(updates)
+    while total > room:
+        largest = max(range(len(sizes)), key=sizes.__getitem__)
+        update = QueryUpdate(updates[largest].query_id, Version(0, failure))
+        size = len(messages.query_result(update.query_id, failure)) + 1
+        if size >= sizes[largest]:
+            break
+        total += size - sizes[largest]
+        shrunk[largest], sizes[largest] = update, size
+    return shrunk

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import socket
+import struct
 from collections.abc import Callable, Iterable, Iterator, MutableMapping
 from typing import Any, cast
 
@@ -16,7 +17,7 @@ from uvicorn._types import ASGISendEvent
 from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
 from websockets.protocol import State
 
-from reactor.sync.link import EXTENSION, monotonic
+from reactor.sync.link import EXTENSION, Message, monotonic, whole
 
 __all__ = ["SyncWebSocketProtocol", "TransportLink"]
 
@@ -29,6 +30,7 @@ JOIN_BYTES = 64 * 1024
 CLOSE_REASON_MAX_BYTES = 123
 
 _TEXT, _CONTINUATION, _FIN = 0x1, 0x0, 0x80
+_HEADER_16, _HEADER_64 = struct.Struct("!BBH").pack, struct.Struct("!BBQ").pack
 
 
 class SyncWebSocketProtocol(WebSocketsSansIOProtocol):
@@ -110,14 +112,16 @@ class TransportLink:
     def sent_bytes(self) -> int:
         return self._written_bytes - self._protocol.transport.get_write_buffer_size()
 
-    def send(self, messages: Iterable[bytes]) -> None:
+    def send(self, messages: Iterable[Message]) -> None:
         protocol = self._protocol
         if protocol.disconnected or protocol.conn.state is not State.OPEN or protocol.transport.is_closing():
             return
         if protocol.conn.extensions:
-            buffers = list(self._compressed(messages))
+            buffers: list[bytes | memoryview] = list(self._compressed(messages))
         else:
-            buffers = [buffer for message in messages for buffer in _frames(message)]
+            buffers = []
+            for message in messages:
+                _add_frames(buffers, message)
         size = sum(map(len, buffers))
         self._written_bytes += size
         if size <= JOIN_BYTES:
@@ -127,10 +131,11 @@ class TransportLink:
             protocol.transport.writelines(buffers[:-1])
             protocol.transport.write(buffers[-1])
 
-    def _compressed(self, messages: Iterable[bytes]) -> Iterator[bytes]:
+    def _compressed(self, messages: Iterable[Message]) -> Iterator[bytes]:
         conn = self._protocol.conn
         for message in messages:
-            first, *rest = _pieces(message)
+            text = whole(message)
+            first, *rest = [text[i : i + FRAGMENT_BYTES] for i in range(0, len(text), FRAGMENT_BYTES)]
             conn.send_text(first, fin=not rest)
             for number, piece in enumerate(rest, 1):
                 conn.send_continuation(piece, fin=number == len(rest))
@@ -164,24 +169,33 @@ class TransportLink:
         return
 
 
-def _pieces(message: bytes) -> list[bytes]:
-    if len(message) <= FRAGMENT_BYTES:
-        return [message]
-    return [message[i : i + FRAGMENT_BYTES] for i in range(0, len(message), FRAGMENT_BYTES)]
-
-
-def _frames(message: bytes) -> Iterator[bytes]:
-    """A text message as unmasked frames."""
-    if len(message) < 126:  # by far the most common case
-        yield bytes((_FIN | _TEXT, len(message))) + message
+def _add_frames(buffers: list[bytes | memoryview], message: Message) -> None:
+    """Append a text message as unmasked frames."""
+    pieces = (message,) if isinstance(message, bytes) else message
+    size = sum(map(len, pieces))
+    if size <= FRAGMENT_BYTES:
+        buffers.append(_header(_FIN | _TEXT, size))
+        buffers += pieces
         return
-    pieces = _pieces(message)
-    for number, piece in enumerate(pieces):
-        first = (_TEXT if number == 0 else _CONTINUATION) | (_FIN if number == len(pieces) - 1 else 0)
-        if len(piece) < 126:
-            yield bytes((first, len(piece)))
-        elif len(piece) < 65536:
-            yield bytes((first, 126)) + len(piece).to_bytes(2, "big")
-        else:
-            yield bytes((first, 127)) + len(piece).to_bytes(8, "big")
-        yield piece
+    # Slices of the pieces, not copies: a thousand slow clients may be waiting for the same large result.
+    opcode, left, room = _TEXT, size, 0
+    for piece in pieces:
+        view = memoryview(piece)
+        while len(view):
+            if not room:
+                room = min(left, FRAGMENT_BYTES)
+                left -= room
+                buffers.append(_header(opcode if left else opcode | _FIN, room))
+                opcode = _CONTINUATION
+            buffers.append(view[:room])
+            taken = min(room, len(view))
+            room -= taken
+            view = view[taken:]
+
+
+def _header(first: int, size: int) -> bytes:
+    if size < 126:
+        return bytes((first, size))
+    if size < 65536:
+        return _HEADER_16(first, 126, size)
+    return _HEADER_64(first, 127, size)

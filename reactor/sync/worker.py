@@ -22,6 +22,7 @@ from reactor.runtime.waist import Backend, Cut, Failure, Outcome, Subscriber
 from reactor.sync.link import Link, monotonic
 from reactor.sync.messages import PING, Authenticate
 from reactor.sync.session import Call, Close, Effect, Hold, Reply, Session, Update, Verify
+from reactor.sync.transitions import TransitionEncoder
 
 __all__ = ["ClientKind", "Worker"]
 
@@ -45,7 +46,10 @@ class ClientKind:
 
 
 class Worker:
-    """One accepted socket, until it closes. `actions` keeps running actions from being forgotten; it outlives the worker."""
+    """One accepted socket, until it closes.
+
+    `actions` keeps running actions from being forgotten, and outlives the worker; `transitions` is shared with other workers.
+    """
 
     def __init__(
         self,
@@ -57,6 +61,7 @@ class Worker:
         limits: Limits,
         clock: Clock,
         actions: set[asyncio.Task[None]],
+        transitions: TransitionEncoder | None = None,
     ) -> None:
         self._link = link
         self._backend = backend
@@ -72,6 +77,7 @@ class Worker:
             max_transition_bytes=None if kind.is_npm else MESSAGE_MAX_BYTES[not link.fragments],
             # npm clients always send a ModifyQuerySet; others only when they follow something.
             hold_s=1.0 if kind.is_npm else 0.1,
+            transitions=transitions,
         )
         self._closed = False
         self._outbox: deque[bytes] = deque()
@@ -297,7 +303,8 @@ class Worker:
                 self._perform(result)
                 return
             if result:
-                self._flush_outbox()
+                if self._outbox or self._may_read is not None:
+                    self._flush_outbox()
                 self._link.send(result)
                 self._last_sent = monotonic()
         except asyncio.CancelledError:

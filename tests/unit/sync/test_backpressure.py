@@ -15,6 +15,7 @@ from reactor.auth.admin_key import AdminKeys
 from reactor.auth.headers import Gatekeeper
 from reactor.clock import ManualClock
 from reactor.limits import DEFAULT_LIMITS, Limits
+from reactor.sync.link import Message, whole
 from reactor.sync.worker import ClientKind, Worker
 from tests.support.door import open_door
 from tests.support.fake_backend import FakeBackend
@@ -50,9 +51,9 @@ class HandLink:
         if became_full and self.on_full is not None:
             self.on_full()
 
-    def send(self, messages: Iterable[bytes]) -> None:
+    def send(self, messages: Iterable[Message]) -> None:
         for message in messages:
-            self.sent.append(json.loads(message))
+            self.sent.append(json.loads(whole(message)))
             if self.full_after is not None:
                 self.full_after -= 1
                 if self.full_after <= 0:

@@ -11,6 +11,7 @@ import pytest
 from reactor.auth.identity import ANONYMOUS, UserIdentity, make_caller
 from reactor.limits import Limits
 from reactor.runtime.waist import Cut, Failure, Outcome, QueryUpdate, Success, Version
+from reactor.sync.link import whole
 from reactor.sync.messages import decode_ts, encode_ts
 from reactor.sync.session import Call, Close, Effect, Hold, Reply, Session, Update, Verify
 
@@ -61,7 +62,7 @@ class Client:
         updates = [QueryUpdate(int(name[1:]), Version(1, outcome)) for name, outcome in outcomes.items()]
         sent = self.session.finish_update(Cut(ts, updates))
         assert not isinstance(sent, Close)
-        return json.loads(sent[0]) if sent else None
+        return json.loads(whole(sent[0])) if sent else None
 
 
 def add(query_id: int, **extra: Any) -> dict[str, Any]:

@@ -13,6 +13,7 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 from reactor.auth.identity import ANONYMOUS
 from reactor.limits import Limits
 from reactor.runtime.waist import Cut, Failure, QueryUpdate, Success, Version
+from reactor.sync.link import whole
 from reactor.sync.messages import decode_ts
 from reactor.sync.session import Call, Close, Effect, Reply, Session, Update, Verify
 
@@ -161,7 +162,7 @@ class Conversation(RuleBasedStateMachine):
         assert not isinstance(messages, Close)
         if messages:
             self.flush()
-            parsed = [json.loads(message) for message in messages]
+            parsed = [json.loads(whole(message)) for message in messages]
             if parsed[0]["type"] == "TransitionChunk":
                 parsed = [json.loads("".join(part["chunk"] for part in parsed))]
             assert len(parsed) == 1
