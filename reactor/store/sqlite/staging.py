@@ -25,7 +25,7 @@ def staging_uri(path: Path) -> str:
 class StagingFile:
     """A new staging file at `path`, for one thread. `kind` of a table: "body" (id → body) or "key" (key → id)."""
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path | str) -> None:
         self._raw = sqlite3.connect(path, isolation_level=None, cached_statements=500, check_same_thread=False)
         for pragma in ("journal_mode = OFF", "synchronous = OFF", "locking_mode = EXCLUSIVE", "cache_size = -16384"):
             self._raw.execute(f"PRAGMA {pragma}")
@@ -62,6 +62,11 @@ class StagingFile:
         self._raw.execute(f"DROP TABLE raw_{name}")
         return self._raw.execute(f"SELECT coalesce(max(n), 0) FROM {name}").fetchone()[0]
 
+    def add_blob(self, blob: bytes) -> None:
+        """Note something about a file that comes with the documents; `read_blobs` gives it back."""
+        self._raw.execute("CREATE TABLE IF NOT EXISTS blobs (blob BLOB NOT NULL)")
+        self._raw.execute("INSERT INTO blobs (blob) VALUES (?)", (blob,))
+
     def duplicate(self, name: str) -> str | None:
         """An id that occurs twice in a sorted table of documents, or None."""
         row = self._raw.execute(
@@ -77,10 +82,24 @@ class StagingFile:
     @staticmethod
     def read_ids(path: Path, name: str) -> Iterator[Sequence[str]]:
         """The ids of a table of documents of a complete file, some at a time."""
-        raw = sqlite3.connect(staging_uri(path), uri=True, check_same_thread=False)
-        try:
-            cursor = raw.execute(f"SELECT id FROM {name} ORDER BY n")
-            while rows := cursor.fetchmany(1000):
-                yield [id for (id,) in rows]
-        finally:
-            raw.close()
+        yield from _column(path, f"SELECT id FROM {name} ORDER BY n")
+
+    @staticmethod
+    def read_bodies(path: Path, name: str) -> Iterator[Sequence[bytes]]:
+        """The bodies of a table of documents of a complete file, some at a time."""
+        yield from _column(path, f"SELECT body FROM {name} ORDER BY n")
+
+    @staticmethod
+    def read_blobs(path: Path) -> Iterator[Sequence[bytes]]:
+        """What was given to `add_blob`, some at a time."""
+        yield from _column(path, "SELECT blob FROM blobs ORDER BY rowid")
+
+
+def _column(path: Path, sql: str) -> Iterator[list[Any]]:
+    raw = sqlite3.connect(staging_uri(path), uri=True, check_same_thread=False)
+    try:
+        cursor = raw.execute(sql)
+        while rows := cursor.fetchmany(1000):
+            yield [value for (value,) in rows]
+    finally:
+        raw.close()

@@ -1,0 +1,52 @@
+"""A copy of the database as of one moment, in a file of its own: made by SQLite while others work, read at leisure."""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Final
+
+from reactor.store.catalogue import Catalogue, TableInfo
+from reactor.store.sqlite import statements, tables
+from reactor.store.sqlite.staging import staging_uri
+
+__all__ = ["CopyReader", "copy_into"]
+
+PAGES_AT_ONCE: Final = 2048
+
+
+def copy_into(raw: sqlite3.Connection, path: Path) -> None:
+    """Copy what this connection's snapshot sees into a new file. The snapshot ending meanwhile is an error of SQLite."""
+    path.touch(mode=0o600, exist_ok=False)
+    target = sqlite3.connect(path, isolation_level=None)
+    try:
+        target.execute("PRAGMA journal_mode = OFF")
+        target.execute("PRAGMA synchronous = OFF")
+        raw.backup(target, pages=PAGES_AT_ONCE, sleep=0)
+    finally:
+        target.close()
+
+
+class CopyReader:
+    """Reads a copy. Nobody changes it any more."""
+
+    def __init__(self, path: Path | str) -> None:
+        self._raw = sqlite3.connect(staging_uri(Path(path)), uri=True)
+        self._raw.execute("PRAGMA cache_size = -8192")
+        self.catalogue: Catalogue = tables.load(self._raw)
+
+    def close(self) -> None:
+        self._raw.close()
+
+    def count(self, table: TableInfo) -> int:
+        """How many documents a table has."""
+        index = next(iter(table.kept))  # smaller than the documents
+        return self._raw.execute(f"SELECT count(*) FROM {statements.index_name(index.number)}").fetchone()[0]
+
+    def documents(self, table: TableInfo) -> Iterator[bytes]:
+        """The documents of a table, as they are stored, by id."""
+        cursor = self._raw.execute(f"SELECT body FROM {statements.documents_name(table.storage)} ORDER BY id")
+        while rows := cursor.fetchmany(256):
+            for (body,) in rows:
+                yield body
