@@ -82,6 +82,19 @@ class Limits(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     concurrent_transfers: int = 500
     """Uploads and downloads at once; further ones wait. Each takes about half a megabyte."""
 
+    # Import and export.
+    import_bytes: int = 64 * 1024 * MIB
+    """An uploaded file, and what it unpacks to."""
+    import_part_bytes: int = 512 * MIB
+    concurrent_uploads: int = 8
+    """Files that are being uploaded for imports, or were and wait to be confirmed."""
+    import_idle_s: float = 24 * 3600.0
+    """An upload that nobody goes on with, and an import that nobody confirms, is given up after this."""
+    export_kept_s: float = 14 * 24 * 3600.0
+    """How long an export can be downloaded. Source: Convex's."""
+    exports_kept: int = 5
+    """Beyond these the oldest archive is deleted."""
+
     # One connection.
     queued_mutations: int = 1_000
     inflight_actions: int = 1_000

@@ -23,6 +23,7 @@ from reactor.admin.environment import EnvironmentApi
 from reactor.admin.jobs import JobsApi
 from reactor.admin.shapes import ShapesApi
 from reactor.admin.tables import TablesApi
+from reactor.admin.transfer import TransferApi
 from reactor.auth.admin_key import AdminKeys
 from reactor.auth.headers import Gatekeeper
 from reactor.auth.identities import Identities
@@ -62,7 +63,9 @@ from reactor.store.sqlite.store import SqliteStore
 from reactor.sync.server import SyncServer
 from reactor.workers.backfill import BackfillWorker
 from reactor.workers.crons import CronWorker
+from reactor.workers.exporter import Exporter
 from reactor.workers.file_collector import FileCollector
+from reactor.workers.importer import Importer
 from reactor.workers.reaper import Reaper
 from reactor.workers.scheduler import Scheduler
 
@@ -190,6 +193,12 @@ class Reactor:
             collector = FileCollector(self.files, database, self.clock)
             collector.start()
             undo.push_async_callback(collector.close)
+            self.importer = Importer(database, self.files, settings.data / "transfer")
+            self.exporter = Exporter(database, self.files, settings.data / "transfer")
+            await self.importer.start()
+            await self.exporter.start()
+            undo.push_async_callback(self.importer.close)
+            undo.push_async_callback(self.exporter.close)
             reaper = Reaper(database)
             reaper.start()
             undo.push_async_callback(reaper.close)
@@ -210,6 +219,13 @@ class Reactor:
             undo.push_async_callback(self._site.close, settings.stop_grace_s)
             storage = StorageApi(self.files, limits=settings.limits)
             self._deployment_api = DeploymentApi(lambda: (self.url, self.site_url), self._functions_api.caller)
+            self._transfer_api = TransferApi(
+                self.importer,
+                self.exporter,
+                self._functions_api.caller,
+                limits=settings.limits,
+                instance_name=settings.instance_name,
+            )
             self._router = Router(
                 self._functions_api,
                 self._sync,
@@ -221,6 +237,7 @@ class Reactor:
                     ("GET", FILE_PATH): storage.download,
                     ("HEAD", FILE_PATH): storage.download,
                     **self._deployment_api.routes_below(),
+                    **self._transfer_api.routes_below(),
                 },
             )
             self.backfills.start()
@@ -430,6 +447,7 @@ class Reactor:
         routes.update(JobsApi(self.database, who_asks).routes())
         routes.update(ShapesApi(self.database, who_asks).routes())
         routes.update(TablesApi(self.database, lambda: self.backend.app.schema, who_asks).routes())
+        routes.update(self._transfer_api.routes())
         if isinstance(self.clock, ManualClock):
             routes["POST", "/api/testing/advance_clock"] = self._advance_clock
         return routes

@@ -28,6 +28,8 @@ SYSTEM_TABLES: Final[dict[str, dict[str, tuple[str, ...]]]] = {
     "_cron_jobs": {"by_name": ("name",)},
     "_cron_job_runs": {"by_name_and_time": ("name", "scheduledTime")},
     "_files": {"by_storage_id": ("storageId",), "by_key": ("key",), "by_blob": ("blob",)},
+    "_imports": {},
+    "_exports": {"by_start_ts": ("start_ts",)},
     # Of reactor.kit
     "_rate_limits": {"by_name_and_key": ("name", "key"), "by_full_at": ("fullAt",)},
     "_presence": {

@@ -61,6 +61,7 @@ class FileService:
         self._loop = asyncio.get_running_loop()
         self._hashing = anyio.CapacityLimiter(4)
         self._in_flight: set[str] = set()
+        self._protected: set[str] = set()
         self._tentative: dict[str, int] = {}
         """What mutations stored, and when, oldest first; whether they commit is not told to us."""
         self._tentative_ns = int((60 + 2 * limits.store_time_s) * 1e9)
@@ -185,10 +186,22 @@ class FileService:
 
     def is_in_flight(self, name: str) -> bool:
         """Whether a blob may still get its row."""
-        if name in self._in_flight:
+        if name in self._in_flight or name in self._protected:
             return True
         since = self._tentative.get(name)
         return since is not None and self._clock.now_ns() - since < self._tentative_ns
+
+    @contextlib.contextmanager
+    def protecting(self) -> Iterator[None]:
+        """What is given to `protect` meanwhile counts as in flight until the end: an import's files, before their rows."""
+        try:
+            yield
+        finally:
+            self._protected.clear()
+
+    def protect(self, name: str) -> None:
+        """See `protecting`."""
+        self._protected.add(name)
 
     @contextlib.contextmanager
     def hold(self) -> Iterator[None]:

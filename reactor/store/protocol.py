@@ -148,6 +148,13 @@ class Reader(Protocol):
         """A small value of the deployment's own: format, deployed schema, secrets."""
         ...
 
+    def copy_into(self, path: Path) -> None:
+        """Copy the database as this snapshot sees it into a file (which is replaced), while others work.
+
+        It is a database of its own, secrets included, readable by the owner only (see `store.sqlite.copies`).
+        """
+        ...
+
 
 class Writer(Reader, Protocol):
     """The write connection, on its thread. The caller (the committer) opens and ends transactions."""

@@ -31,7 +31,7 @@ SMALL_BYTES: Final = 64 * 1024
 MEMORY_BYTES: Final = 2 * 1024**3
 """What a child may take, whatever is in the file; it needs far less."""
 NICE: Final = 10
-LINE_BYTES: Final = 1024 * 1024
+LINE_BYTES: Final = 64 * 1024 * 1024
 
 
 class _Order(msgspec.Struct):

@@ -81,6 +81,8 @@ class StagedTable(msgspec.Struct, frozen=True):
     source: str
     keys: dict[str, str]
     has_ids: bool
+    size: int
+    """Of the documents, in bytes."""
 
 
 class Staged(msgspec.Struct, frozen=True):
@@ -358,6 +360,7 @@ class _Adding:
             staging.create(source, keys=True)
             self._indexes.append((source, IndexInfo(0, name, number, index.name, index.fields)))
         self._has_ids = False
+        self._size = 0
 
     def add(self, row: int, document: dict[str, Any], *, has_id: bool) -> None:
         try:
@@ -372,6 +375,7 @@ class _Adding:
         for source, key in keys:
             add(source, key, document_id)
         self._has_ids = self._has_ids or has_id
+        self._size += len(body)
         self._conversion.counted(self.name, row, len(body))
 
     def finish(self) -> StagedTable:
@@ -381,7 +385,7 @@ class _Adding:
             staging.sort(source)
         if self._has_ids and (twice := staging.duplicate(self._source)) is not None:
             raise ImportRefused(f'The id {twice} is there twice in "{self.name}"', code="DuplicateId")
-        return StagedTable(self.name, self._number, rows, self._source, self._keys, self._has_ids)
+        return StagedTable(self.name, self._number, rows, self._source, self._keys, self._has_ids, self._size)
 
 
 def _number_of(document_id: Any, table: str, row: int) -> int:

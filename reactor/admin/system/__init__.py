@@ -13,6 +13,7 @@ from reactor.admin.system import (
     schemas,
     table_documents,
     tables,
+    transfers,
     why,
 )
 
@@ -29,5 +30,6 @@ __all__ = [
     "schemas",
     "table_documents",
     "tables",
+    "transfers",
     "why",
 ]

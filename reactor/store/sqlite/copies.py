@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Final
 
@@ -16,14 +16,15 @@ __all__ = ["CopyReader", "copy_into"]
 PAGES_AT_ONCE: Final = 2048
 
 
-def copy_into(raw: sqlite3.Connection, path: Path) -> None:
-    """Copy what this connection's snapshot sees into a new file. The snapshot ending meanwhile is an error of SQLite."""
-    path.touch(mode=0o600, exist_ok=False)
+def copy_into(raw: sqlite3.Connection, path: Path, check: Callable[[], None]) -> None:
+    """Copy what this connection's snapshot sees into a new file. What `check` raises now and then ends it."""
+    path.unlink(missing_ok=True)
+    path.touch(mode=0o600)
     target = sqlite3.connect(path, isolation_level=None)
     try:
         target.execute("PRAGMA journal_mode = OFF")
         target.execute("PRAGMA synchronous = OFF")
-        raw.backup(target, pages=PAGES_AT_ONCE, sleep=0)
+        raw.backup(target, pages=PAGES_AT_ONCE, sleep=0, progress=lambda *_: check())
     finally:
         target.close()
 

@@ -12,6 +12,7 @@ from reactor.errors import ReactorError
 from reactor.store.catalogue import IndexInfo, TableInfo
 from reactor.store.protocol import Backfill, LogRow, RequestRecord, SnapshotEnded, VectorRow
 from reactor.store.sqlite import statements
+from reactor.store.sqlite.copies import copy_into
 from reactor.store.sqlite.failures import translate
 
 __all__ = ["SqliteReader", "id_bounds", "pack", "unpack"]
@@ -128,6 +129,16 @@ class SqliteReader:
     def get_meta(self, key: str) -> bytes | None:
         row = self._one("SELECT value FROM meta WHERE key = ?", (key,))
         return None if row is None else row[0]
+
+    def copy_into(self, path: Path) -> None:
+        def check() -> None:
+            if self._stopped is not None:
+                raise self._refusal()
+
+        try:
+            copy_into(self._raw, path, check)
+        except sqlite3.Error as error:
+            raise self._failure(error) from error
 
     def _one(self, sql: str, parameters: tuple[object, ...]) -> tuple | None:
         # For look-ups of at most one row: fetching it also steps to the end, which closes the statement.
