@@ -19,6 +19,7 @@ ALL = (
     "files",
     "jobs",
     "app_mix",
+    "transfer",
 )
 
 

@@ -30,7 +30,7 @@ IN_CHILD: Final = "transfer.in_child"
 SMALL_BYTES: Final = 64 * 1024
 MEMORY_BYTES: Final = 2 * 1024**3
 """What a child may take, whatever is in the file; it needs far less."""
-NICE: Final = 10
+NICE: Final = 19
 LINE_BYTES: Final = 64 * 1024 * 1024
 
 
