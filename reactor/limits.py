@@ -108,6 +108,8 @@ class Limits(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     queries_per_connection: int = 10_000
 
     # The deployment.
+    log_poll_s: float = 60.0
+    """How long a request for log entries waits for the next one."""
     writer_queue: int = 20_000
     """Mutations waiting for the writer; beyond it new ones are refused as overloaded."""
     cached_query_bytes: int = 64 * MIB

@@ -20,7 +20,9 @@ import msgspec
 from reactor.admin import system as _system  # noqa: F401  # makes its functions part of every app
 from reactor.admin.deployment import DeploymentApi
 from reactor.admin.environment import EnvironmentApi
+from reactor.admin.function_log import FunctionLog
 from reactor.admin.jobs import JobsApi
+from reactor.admin.log_stream import LogApi
 from reactor.admin.shapes import ShapesApi
 from reactor.admin.tables import TablesApi
 from reactor.admin.transfer import TransferApi
@@ -184,6 +186,7 @@ class Reactor:
                 dev=settings.dev,
                 files=self.files,
             )
+            self.log = FunctionLog(self.executions, self.clock)
             self.backend = LiveBackend(database, self.host, dev=settings.dev, executions=self.executions)
             undo.push_async_callback(self.backend.close)
             self.scheduler = Scheduler(database, self.backend)
@@ -250,6 +253,7 @@ class Reactor:
         self._starting = None
         if router is None:
             return
+        self.log.close()
         self._sync.close_all()
         try:
             await self._sync.finish_actions(self.settings.stop_grace_s)
@@ -259,6 +263,7 @@ class Reactor:
     def quiesce(self) -> None:
         """Take no new sockets and close those there are; requests under way go on."""
         if self._router is not None:
+            self.log.close()
             self._site.quiesce()
             self._sync.close_all()
 
@@ -448,6 +453,7 @@ class Reactor:
         routes.update(ShapesApi(self.database, who_asks).routes())
         routes.update(TablesApi(self.database, lambda: self.backend.app.schema, who_asks).routes())
         routes.update(self._transfer_api.routes())
+        routes.update(LogApi(self.log, who_asks, poll_s=self.settings.limits.log_poll_s).routes())
         if isinstance(self.clock, ManualClock):
             routes["POST", "/api/testing/advance_clock"] = self._advance_clock
         return routes

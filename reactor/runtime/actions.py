@@ -259,11 +259,11 @@ class ActionCtx:
                 parent=running.execution_id,
             )
         except Exception as error:
-            running.logs.extend(execution_of(error).log_lines)
+            running.logs.extend(execution_of(error).log_lines, target.path)
             raise
         finally:
             CURRENT.reset(token)
-        running.logs.extend(result.log_lines)
+        running.logs.extend(result.log_lines, target.path)
         return target.returns.read(result.value)
 
 

@@ -292,7 +292,7 @@ class LiveBackend:
     ) -> Execution:
         """Run an action to its end, and report it. Raises the very exception that it raised."""
         execution_id = new_execution_id()
-        tell = self.executions.line_teller("action", fn.path, request_id, execution_id)
+        tell = self.executions.line_teller("action", fn.path, request_id, execution_id, parent)
         try:
             execution = await execute_action(
                 app, fn, args, self, caller,

@@ -83,6 +83,7 @@ class Line(msgspec.Struct, gc=False):
     path: str
     request_id: str
     execution_id: str
+    parent: str | None
     line: LogLine
 
 
@@ -118,7 +119,7 @@ class Executions:
                 logger.exception("a listener of executions failed")
 
     def line_teller(
-        self, kind: Kind, path: str, request_id: str, execution_id: str
+        self, kind: Kind, path: str, request_id: str, execution_id: str, parent: str | None = None
     ) -> Callable[[LogLine], None] | None:
         """What an action calls with each line it logs; None when nobody listens."""
         if not self._on_line:
@@ -126,7 +127,7 @@ class Executions:
 
         def tell(line: LogLine) -> None:
             for listener in self._on_line:
-                listener(Line(kind, path, request_id, execution_id, line))
+                listener(Line(kind, path, request_id, execution_id, parent, line))
 
         return tell
 
@@ -146,5 +147,6 @@ def identity_type(caller: Caller) -> str:
 
 def print_log_lines(finished: Finished) -> None:
     """A listener: what functions printed, for the operator's terminal."""
-    for line in finished.log_lines:
-        logger.info("%s: %s", finished.path, line.text)
+    if finished.parent is None:  # else they are among the lines of the action
+        for line in finished.log_lines:
+            logger.info("%s: %s", finished.path, line.text)

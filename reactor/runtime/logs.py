@@ -41,6 +41,8 @@ class LogLine(msgspec.Struct, frozen=True, gc=False):
     messages: tuple[str, ...]
     timestamp: float
     is_truncated: bool = False
+    source: str | None = None
+    """The function that logged it, where it is among the lines of the action that called it."""
 
     @property
     def text(self) -> str:
@@ -68,7 +70,7 @@ class LogLines:
     _partial = ""
 
     on_line: Callable[[LogLine], None] | None = None
-    """Told of each line as it is added."""
+    """Told of each line as it is added, but for those that were taken over."""
 
     def __init__(self, limits: Limits, clock: Clock) -> None:
         self.lines: list[LogLine] = []
@@ -83,10 +85,11 @@ class LogLines:
             messages = (" ".join(messages)[:most],)
         self._append(LogLine(level, messages, self._clock.now_ns() // 1_000 / 1_000, is_truncated))
 
-    def extend(self, lines: tuple[LogLine, ...]) -> None:
-        """Take over the lines of a function that was called."""
+    def extend(self, lines: tuple[LogLine, ...], source: str) -> None:
+        """Take over the lines of a function that was called, an execution of its own."""
         for line in lines:
-            self._append(line)
+            taken = LogLine(line.level, line.messages, line.timestamp, line.is_truncated, line.source or source)
+            self._append(taken)
 
     def _append(self, line: LogLine) -> None:
         most = self._limits.log_lines
@@ -99,7 +102,7 @@ class LogLines:
             line = self.lines[-1] = LogLine("ERROR", (text,), line.timestamp)
         else:
             self.lines.append(line)
-        if self.on_line is not None:
+        if self.on_line is not None and line.source is None:
             self.on_line(line)
 
     def write(self, text: str) -> None:

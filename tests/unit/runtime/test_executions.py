@@ -151,10 +151,12 @@ async def test_what_an_action_calls_names_it_as_parent(reactor: Reactor, told: l
     ]
     assert add.parent == count.parent == both.execution_id
     assert {f.request_id for f in told} == {"r"}
-    assert [line.text for line in both.log_lines] == ["[LOG] 'acting'", "[LOG] 'counting'"]
+    assert [(line.text, line.source) for line in both.log_lines] == [
+        ("[LOG] 'acting'", None),
+        ("[LOG] 'counting'", "notes:count"),
+    ]
     assert [(line.execution_id, line.line.text) for line in lines] == [
         (both.execution_id, "[LOG] 'acting'"),
-        (both.execution_id, "[LOG] 'counting'"),
     ]
 
 

@@ -153,8 +153,11 @@ async def test_nearing_a_limit_adds_a_warning(project: Project) -> None:
 def test_lines_that_were_taken_over_keep_their_level() -> None:
     lines = LogLines(Limits(), ManualClock())
     taken = (LogLine("WARN", ("'a] b'", "2"), 5.0), LogLine("LOG", ("3",), 6.0, True))
-    lines.extend(taken)
-    assert lines.finish() == taken
+    lines.extend(taken, "a:b")
+    assert [(line.text, line.timestamp, line.source) for line in lines.finish()] == [
+        ("[WARN] 'a] b' 2", 5.0, "a:b"),
+        ("[LOG] 3 (truncated due to length)", 6.0, "a:b"),
+    ]
     assert line_texts(taken) == ("[WARN] 'a] b' 2", "[LOG] 3 (truncated due to length)")
 
 
