@@ -53,6 +53,10 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     """Any of them opens the admin functions. When there is none, one is made (see `reactor admin-key`)."""
     dev: bool = False
     """Errors reach clients in full, and `/` lists the functions."""
+    open_metrics: bool = False
+    """Whoever asks from this machine gets `/metrics` without an admin key. Behind a proxy on it, that is everybody."""
+    log_format: Literal["auto", "text", "json"] = "auto"
+    """What `reactor serve` writes. "auto": JSON lines when its output is no terminal. `reactor dev` writes text anyway."""
     token_skew_s: float = 5.0
     """How far the clocks of identity providers may be from ours."""
     codegen: Path | None = None
@@ -96,6 +100,8 @@ _SCALARS: dict[str, str] = {
     "dev": "true or false",
     "codegen": "a directory",
     "openapi": "true or false",
+    "open_metrics": "true or false",
+    "log_format": "auto, text or json",
     "token_skew_s": "a number of seconds",
     "loopback_issuers": "true or false",
     "manual_clock": "true or false",

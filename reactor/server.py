@@ -21,8 +21,11 @@ from reactor.admin import system as _system  # noqa: F401  # makes its functions
 from reactor.admin.deployment import DeploymentApi
 from reactor.admin.environment import EnvironmentApi
 from reactor.admin.function_log import FunctionLog
+from reactor.admin.function_metrics import FunctionMetrics
+from reactor.admin.health import HealthApi
 from reactor.admin.jobs import JobsApi
 from reactor.admin.log_stream import LogApi
+from reactor.admin.metrics import MetricsApi
 from reactor.admin.shapes import ShapesApi
 from reactor.admin.tables import TablesApi
 from reactor.admin.transfer import TransferApi
@@ -187,6 +190,10 @@ class Reactor:
                 files=self.files,
             )
             self.log = FunctionLog(self.executions, self.clock)
+            undo.callback(self.log.close)
+            self._function_metrics = FunctionMetrics(self.executions)
+            undo.callback(self._function_metrics.stop)
+            self._health = HealthApi(database, self._code_state)
             self.backend = LiveBackend(database, self.host, dev=settings.dev, executions=self.executions)
             undo.push_async_callback(self.backend.close)
             self.scheduler = Scheduler(database, self.backend)
@@ -253,6 +260,7 @@ class Reactor:
         self._starting = None
         if router is None:
             return
+        self._health.stopping = True
         self.log.close()
         self._sync.close_all()
         try:
@@ -263,6 +271,7 @@ class Reactor:
     def quiesce(self) -> None:
         """Take no new sockets and close those there are; requests under way go on."""
         if self._router is not None:
+            self._health.stopping = True
             self.log.close()
             self._site.quiesce()
             self._sync.close_all()
@@ -453,10 +462,28 @@ class Reactor:
         routes.update(ShapesApi(self.database, who_asks).routes())
         routes.update(TablesApi(self.database, lambda: self.backend.app.schema, who_asks).routes())
         routes.update(self._transfer_api.routes())
+        metrics = MetricsApi(
+            functions=self._function_metrics,
+            log=self.log,
+            database=self.database,
+            backend=self.backend,
+            scheduler=self.scheduler,
+            sync=self._sync,
+            who_asks=who_asks,
+            open_on_loopback=self.settings.open_metrics,
+            version=version(),
+        )
+        routes.update(metrics.routes())
+        routes.update(self._health.routes())
         routes.update(LogApi(self.log, who_asks, poll_s=self.settings.limits.log_poll_s).routes())
         if isinstance(self.clock, ManualClock):
             routes["POST", "/api/testing/advance_clock"] = self._advance_clock
         return routes
+
+    def _code_state(self) -> str:
+        if not self.backend.has_app:
+            return "missing"
+        return "ok" if self.broken is None else "stale"
 
     async def _status(self, request: Request) -> None:
         headers: dict[bytes, bytes] = dict(request.scope["headers"])

@@ -48,8 +48,9 @@ class FunctionLog:
         self._stop = executions.listen(self._finished, self._line)
 
     def now(self) -> float:
-        """A cursor behind everything there is."""
-        return max(self._last, round(self._clock.now_ns() / 1e6, 3))
+        """A cursor behind everything there is, and before all that will be entered."""
+        self._last = max(self._last, round(self._clock.now_ns() / 1e6, 3))
+        return self._last
 
     def after(self, cursor: float) -> list[Entry]:
         """The entries with a greater cursor, oldest first."""
@@ -70,6 +71,11 @@ class FunctionLog:
         await asyncio.wait([waiter], timeout=seconds)
         if not waiter.done():
             self._waiters.remove(waiter)
+
+    @property
+    def followers(self) -> int:
+        """How many wait."""
+        return len(self._waiters)
 
     def close(self) -> None:
         """Nobody need wait any longer, and nothing more is entered."""

@@ -17,6 +17,7 @@ from collections.abc import Callable
 from typing import Final, Protocol, cast
 
 from reactor.clock import Clock
+from reactor.engine.batch_stats import BatchStats
 from reactor.engine.commit_record import CommitKind, CommitRecord, tables_changed
 from reactor.engine.write_transaction import MissingTable, WriteTransaction
 from reactor.errors import StoreError, Unavailable
@@ -187,6 +188,7 @@ class Committer:
         self._last_creation_time = 0.0
         self._doubtful: list[CommitRecord] = []
         """Of a commit whose outcome is unknown: the file, once it is opened anew, says whether it happened."""
+        self.batches = BatchStats()
         self._alone = 0
         """How many jobs to run in a transaction each, after one was lost."""
 
@@ -198,6 +200,11 @@ class Committer:
     @property
     def waiting(self) -> int:
         return self._lanes.count
+
+    @property
+    def is_closed(self) -> bool:
+        """Whether new jobs are refused: at the end, or because the store failed."""
+        return self._closed is not None
 
     def submit(self, job: WriteJob) -> None:
         """Queue a job. It fails at once, through `job.fail` in a later loop step, when the queue is full or closed."""
@@ -342,7 +349,9 @@ class Committer:
                     written += record.size
             if any(d.record is not None for d in done):
                 try:
+                    committing = time.monotonic()
                     writer.commit()
+                    self.batches.note(len(done), time.monotonic() - committing)
                 except Unavailable as error:  # the disk is full: it did not happen, and may work later
                     self._last_ts, self._last_creation_time = last_ts, last_creation_time
                     if writer.in_transaction:

@@ -14,6 +14,7 @@ from contextlib import contextmanager
 from typing import TypeVar
 
 from reactor.clock import Clock
+from reactor.engine.batch_stats import BatchStats
 from reactor.engine.commit_record import CommitKind, CommitRecord, Replaced, tables_changed
 from reactor.engine.committer import Committer, Done, WriteJob
 from reactor.engine.own_job import OwnJob
@@ -109,6 +110,14 @@ class Database:
     @property
     def waiting_jobs(self) -> int:
         return self._committer.waiting
+
+    @property
+    def batches(self) -> BatchStats:
+        return self._committer.batches
+
+    @property
+    def accepts_writes(self) -> bool:
+        return not self._committer.is_closed
 
     def listen(self, on_commit: CommitListener, after_batch: Callable[[], None]) -> None:
         """Call `on_commit` with every commit record in order, and `after_batch` at the end of each batch's loop step."""

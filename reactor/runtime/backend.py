@@ -71,6 +71,7 @@ class LiveBackend:
         """When the app in force came, it, and the one before: a query on an older snapshot runs the code of its time."""
         self.transactions = 0
         """Those of actions (and tests) that are under way."""
+        self.running_actions = 0
         self._next_app: App | None = None
         self._lanes = itertools.count()
         self._action_slots = asyncio.Semaphore(host.limits.concurrent_actions)
@@ -126,6 +127,11 @@ class LiveBackend:
         if "code" in record.names and self._next_app is not None:
             self._deployed = (record.ts, self._next_app, self.app)
             self.app = self._next_app
+
+    @property
+    def has_app(self) -> bool:
+        """Whether code was ever put into force."""
+        return self._deployed[0] > 0
 
     def _app_at(self, ts: int) -> App:
         since, app, before = self._deployed
@@ -292,6 +298,7 @@ class LiveBackend:
     ) -> Execution:
         """Run an action to its end, and report it. Raises the very exception that it raised."""
         execution_id = new_execution_id()
+        self.running_actions += 1
         tell = self.executions.line_teller("action", fn.path, request_id, execution_id, parent)
         try:
             execution = await execute_action(
@@ -301,6 +308,8 @@ class LiveBackend:
         except BaseException as error:
             self.report_failure(error, "action", fn.path, request_id, caller, door, parent=parent, id=execution_id)
             raise
+        finally:
+            self.running_actions -= 1
         self.succeeded(fn, execution, request_id, caller, door, parent=parent, id=execution_id)
         return execution
 

@@ -91,6 +91,12 @@ class LiveQueries:
     def entry_count(self) -> int:
         return sum(map(len, self._families.values()))
 
+    @property
+    def subscription_count(self) -> int:
+        """How many queries are followed, each follower counted."""
+        families = self._families.values()
+        return sum(len(entry.subscribers) for family in families for entry in family.values())
+
     async def close(self) -> None:
         """Stop the waves; cuts that are being waited for are cancelled."""
         self._closed = True

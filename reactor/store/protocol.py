@@ -320,6 +320,10 @@ class Store(Protocol):
         """Finish running jobs, checkpoint, close. Jobs that arrive later fail with `Unavailable`."""
         ...
 
+    def wal_bytes(self) -> int:
+        """What waits to be moved from the write-ahead log to its place; 0 for stores without one."""
+        ...
+
     async def write(self, job: Callable[[Writer], T], /) -> T:
         """Run `job` on the writer's thread. It must leave no transaction open."""
         ...

@@ -112,6 +112,17 @@ class Scheduler:
         while self._begun or self._actions or self._tasks or self._loading is not None:
             await self._change()
 
+    @property
+    def running(self) -> int:
+        """How many functions are on their way through the writer, or run as actions."""
+        return len(self._begun) + len(self._actions)
+
+    @property
+    def lag_s(self) -> float:
+        """How many seconds the next one is late."""
+        first = self._due.first()
+        return 0.0 if first is None else max(0.0, self._clock.now_ns() / 1e9 - first.time / 1e3)
+
     # For tests
 
     @property

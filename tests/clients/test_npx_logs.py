@@ -9,14 +9,13 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
 
 import httpx
 import pytest
 
 from tests.support.driver import require_node
 from tests.support.official_cli import CONVEX_CLI, cli_environment, make_project, npx_convex
-from tests.support.server import ReactorProcess, running_server
+from tests.support.server import ADMIN_KEY, ReactorProcess, running_server
 from tests.unit.runtime.harness import write_files
 
 pytestmark = [pytest.mark.node, pytest.mark.process]
@@ -33,6 +32,11 @@ FUNCTIONS = """
     async def fail(ctx: MutationCtx) -> None:
         ctx.log.warn("about to")
         raise ApplicationError("boom")
+
+    @mutation
+    async def note(ctx: MutationCtx) -> None:
+        print("noted")
+        await ctx.db.insert("notes", {})
 
     @action
     async def steps(ctx: ActionCtx) -> None:
@@ -128,10 +132,14 @@ def until(seen: Callable[[], bool], seconds: float = 30) -> None:
         time.sleep(0.02)
 
 
-def polls(server: ReactorProcess) -> int:
-    """How many answers the log stream has given, by the server's own count."""
+def when_it_waits(server: ReactorProcess) -> None:
+    """Until the follower has had its first answer and asked again."""
+    until(lambda: followers(server) == 1)
+
+
+def followers(server: ReactorProcess) -> float:
     text = httpx.get(f"{server.url}/metrics", headers={"authorization": f"Convex {ADMIN_KEY}"}).text
-    return int(next(float(line.split()[-1]) for line in text.splitlines() if line.startswith("reactor_log_polls_total")))
+    return next(float(line.split()[1]) for line in text.splitlines() if line.startswith("reactor_log_followers"))
 
 
 def test_the_first_follow_of_an_empty_server_loses_nothing(project: Path, tmp_path: Path) -> None:
@@ -141,14 +149,15 @@ def test_the_first_follow_of_an_empty_server_loses_nothing(project: Path, tmp_pa
         running_server(tmp_path / "server", app=app) as server,
         following(project, server, "--success") as follower,
     ):
-        follower.wait("Watching logs")
-        # Its first request is answered at once, though there is nothing; what comes then is all shown.
-        until(lambda: "/api/stream_function_logs" in server.log() or True)
+        when_it_waits(server)
         server.query("talk:list")
         httpx.get(f"http://127.0.0.1:{server.site_port}/hello")
         assert server.call("mutation", "talk:fail")["status"] == "error"
         assert server.call("action", "talk:steps")["status"] == "success"
         follower.wait("[CONVEX A(talk:steps)] Function executed in")
+        # 31, and a stopping server does not wait for whoever waits
+        when_it_waits(server)
+        assert server.terminate() == 0
     text = "\n".join(follower.lines)
     assert "[CONVEX Q(talk:list)] [LOG] 'listing' 42" in text
     assert "[CONVEX Q(talk:list)] Function executed in" in text
@@ -159,3 +168,57 @@ def test_the_first_follow_of_an_empty_server_loses_nothing(project: Path, tmp_pa
     assert text.count("'step one'") == 1
     assert "[CONVEX H(GET /hello)] [LOG] 'greeting'" in text
     assert "[CONVEX H(GET /hello)] Function executed in" in text
+
+
+def test_history_and_json_lines(project: Path, server: ReactorProcess) -> None:
+    """27, 30, 31: three of the past; all keys; and polls that end without anything are renewed"""
+    for _ in range(4):
+        server.mutation("talk:note")
+    server.call("mutation", "talk:fail")
+    with following(project, server, "--history", "3", "--jsonl") as follower:
+        follower.wait('"error":"Uncaught')
+        before = [json.loads(line) for line in follower.lines if line.startswith("{")]
+        for _ in range(2):  # the poll that waits now ends by itself, and the next one
+            when_it_waits(server)
+            until(lambda: followers(server) == 0)
+        when_it_waits(server)
+        server.call("action", "talk:steps")
+        follower.wait('"talk:steps","componentPath":null,"logLines":[],')
+        assert follower.running
+    assert [entry["identifier"] for entry in before] == ["talk:note", "talk:note", "talk:fail"]
+    entries = [json.loads(line) for line in follower.lines if line.startswith("{")]
+    completions = [entry for entry in entries if entry["kind"] == "Completion"]
+    assert all(entry.keys() == COMPLETION for entry in completions)
+    assert all(entry["usageStats"].keys() == USAGE for entry in completions)
+    failed = before[2]
+    assert (failed["udfType"], failed["caller"], failed["returnBytes"]) == ("Mutation", "HttpApi", None)
+    (line,) = failed["logLines"]
+    assert line | {"timestamp": 0} == {
+        "messages": ["'about to'"],
+        "level": "WARN",
+        "timestamp": 0,
+        "isTruncated": False,
+    }
+    listed, steps = (next(c for c in completions if c["identifier"] == name) for name in ("talk:list", "talk:steps"))
+    assert (listed["caller"], listed["parentExecutionId"]) == ("Action", steps["executionId"])
+    progress = [entry for entry in entries if entry["kind"] == "Progress"]
+    assert {entry["executionId"] for entry in progress} == {steps["executionId"]}
+    assert [entry["logLines"][0]["messages"] for entry in progress] == [["'step one'"], ["'step two'"]]
+
+
+def test_a_wrong_key_ends_the_command(project: Path, server: ReactorProcess) -> None:
+    done = npx_convex(project, server, "logs", admin_key="conformance|wrong")
+    assert done.returncode != 0
+
+
+COMPLETION = {
+    "kind", "udfType", "identifier", "componentPath", "logLines", "timestamp", "executionTime", "userExecutionTime",
+    "cachedResult", "success", "error", "requestId", "executionId", "parentExecutionId", "caller", "environment",
+    "identityType", "returnBytes", "occInfo", "willRetry", "executionTimestamp", "usageStats",
+}  # fmt: skip
+USAGE = {
+    "databaseReadBytes", "databaseWriteBytes", "databaseIoReadBytes", "databaseIoWriteBytes", "databaseReadDocuments",
+    "databaseWriteDocuments", "storageReadBytes", "storageWriteBytes", "vectorIndexReadBytes", "vectorIndexWriteBytes",
+    "textIndexQueryBytes", "textIndexWriteQueryBytes", "vectorIndexReadQueryBytes", "vectorIndexWriteQueryBytes",
+    "networkEgressBytes", "memoryUsedMb",
+}  # fmt: skip
