@@ -95,7 +95,7 @@ class LiveQueries:
     def subscription_count(self) -> int:
         """How many queries are followed, each follower counted."""
         families = self._families.values()
-        return sum(len(entry.subscribers) for family in families for entry in family.values())
+        return sum(len(entry.followers) for family in families for entry in family.values())
 
     async def close(self) -> None:
         """Stop the waves; cuts that are being waited for are cancelled."""
