@@ -20,6 +20,7 @@ from reactor.clock import ManualClock
 from reactor.runtime.executions import Executions, Finished
 from reactor.runtime.failures import request_id_of
 from reactor.runtime.logs import LogLine
+from reactor.runtime.waist import next_cut
 from reactor.server import Reactor
 from tests.unit.runtime.harness import write_files
 
@@ -122,10 +123,9 @@ async def test_names_that_clients_make_up_are_no_labels(http: httpx.AsyncClient)
 async def test_live_queries_and_why_they_ran(http: httpx.AsyncClient, reactor: Reactor) -> None:
     subscriber = reactor.backend.subscriber(ANONYMOUS)
     subscriber.add(0, "notes:count", b"{}")
-    await subscriber.cut()
+    await next_cut(subscriber, 0)
     await call(http, "mutation", "notes:add", text="a")
-    await subscriber.wait_stale()
-    await subscriber.cut()
+    await next_cut(subscriber)
     found = await metrics(http)
     assert found["reactor_subscriptions", labels()] == 1
     assert found["reactor_live_queries", labels()] == 1
