@@ -30,6 +30,16 @@ INDEX_MAX_FIELDS: Final = 15
 TABLE_MAX_INDEXES: Final = 64
 MAX_TABLES: Final = 10_000
 SEARCH_MAX_FILTER_FIELDS: Final = 16
+SEARCH_MAX_FILTERS: Final = 8
+"""Filters of one search."""
+SEARCH_MAX_TERMS: Final = 16
+"""Words of a search text that are looked for; the rest is ignored."""
+SEARCH_PREFIX_TERMS: Final = 16
+"""Words that the last word of a search text may stand for as a prefix."""
+SEARCH_WORD_BYTES: Final = 32
+"""A word of so many UTF-8 bytes or more is not indexed."""
+SEARCH_MAX_CANDIDATES: Final = 1024
+"""The best matches of one search that can be read."""
 VECTOR_DIMENSIONS: Final = (2, 4096)
 VECTOR_RESULTS_MAX: Final = 256
 VECTOR_FILTERS_MAX: Final = 64

@@ -13,6 +13,7 @@ from typing import Final, Literal
 import msgspec
 
 from reactor.limits import LOG_KEY_MAX_BYTES
+from reactor.search.tokens import words_of
 
 __all__ = [
     "ANY_INDEX",
@@ -25,6 +26,8 @@ __all__ = [
     "Replaced",
     "StoredRecord",
     "StoredWrite",
+    "TextChange",
+    "TextSide",
     "decode_record",
     "tables_changed",
 ]
@@ -72,6 +75,42 @@ class KeyChange(msgspec.Struct, frozen=True, gc=False):
             yield self.after
 
 
+class TextSide(msgspec.Struct, gc=False):
+    """What a search index has, or had, of a document: its text, and the tokens of its filter fields."""
+
+    text: str
+    filters: tuple[str, ...]
+    _words: frozenset[str] | None = None
+
+    @property
+    def words(self) -> frozenset[str]:
+        """The text's words; worked out when somebody asks, which is rare: when no search is watched, nobody does."""
+        if self._words is None:
+            self._words = frozenset(words_of(self.text))
+        return self._words
+
+
+class TextChange(msgspec.Struct, frozen=True, gc=False):
+    """A document in one search index before and after; the same object twice when nothing of it changed.
+
+    None where it is not in it. Kept in memory only: the stored record has no texts.
+    """
+
+    index_number: int
+    before: TextSide | None
+    after: TextSide | None
+
+    @property
+    def moved(self) -> bool:
+        return self.before is not self.after
+
+    def sides(self) -> Iterator[TextSide]:
+        if self.before is not None:
+            yield self.before
+        if self.after is not None and self.after is not self.before:
+            yield self.after
+
+
 class DocumentWrite(msgspec.Struct, gc=False):
     """One document's net change in one commit."""
 
@@ -81,6 +120,7 @@ class DocumentWrite(msgspec.Struct, gc=False):
     keys: Sequence[KeyChange]
     fields: tuple[str, ...]
     """Top-level fields whose value differs; all of them for an insert or delete."""
+    texts: Sequence[TextChange] = ()
 
 
 class Replaced(msgspec.Struct, array_like=True, frozen=True):
@@ -110,7 +150,7 @@ class CommitRecord(msgspec.Struct, gc=False):
         parts = ([_stored(w) for w in self.writes], self.names)
         data = _encoder.encode(parts if self.replaced is None else (*parts, self.replaced))
         # Objects, tuples and lists around each key weigh more than the key.
-        self.size = 200 + 2 * len(data) + 600 * len(self.writes)
+        self.size = 200 + 2 * len(data) + 600 * len(self.writes) + sum(map(_text_size, self.writes))
         return data
 
 
@@ -144,6 +184,10 @@ def _stored(write: DocumentWrite) -> tuple[object, ...]:
         for change in write.keys
     ]
     return write.table, write.id, write.operation, keys, write.fields
+
+
+def _text_size(write: DocumentWrite) -> int:
+    return sum(300 + 4 * len(side.text) for change in write.texts for side in change.sides())
 
 
 def _both(change: KeyChange, most: int) -> tuple[object, ...]:

@@ -10,12 +10,14 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Any, Final, Protocol
 
-from reactor.engine.index_keys import key_parts
+from reactor.engine.commit_record import TextChange, TextSide
+from reactor.engine.index_keys import field_at, key_parts
 from reactor.engine.vector_entries import VectorMaintainer
+from reactor.search.text import filter_token, make_entry
 from reactor.store.catalogue import IndexInfo, IndexKind, TableInfo
 from reactor.store.protocol import Writer
 
-__all__ = ["MAINTAINERS", "Maintainer", "fill", "maintain"]
+__all__ = ["MAINTAINERS", "Maintainer", "fill", "maintain", "text_changes"]
 
 Document = Mapping[str, Any]
 """A whole document as a tree, with its system fields."""
@@ -32,7 +34,45 @@ class Maintainer(Protocol):
         ...
 
 
-MAINTAINERS: Final[dict[IndexKind, Maintainer]] = {"vector": VectorMaintainer()}
+class TextMaintainer:
+    """Search indexes: the words of a field, and the filter fields (see `search.text`)."""
+
+    def change(self, writer: Writer, index: IndexInfo, before: Document | None, after: Document | None) -> None:
+        entry = None
+        if after is not None:
+            text, *filters = [field_at(after, path) for path in index.fields]
+            entry = make_entry(after["_id"], after["_creationTime"], text, filters)
+        if entry is not None:
+            writer.put_text(index, entry)
+        elif before is not None:
+            writer.remove_text(index, before["_id"], before["_creationTime"])
+
+
+def text_changes(
+    table: TableInfo, before: Document | None, after: Document | None, changed: Iterable[str] = ()
+) -> list[TextChange]:
+    """What a document's change means to the search indexes of its table; `changed` are the fields that differ."""
+    found: list[TextChange] = []
+    for index in table.search.values():
+        old = None if before is None else _side(index, before)
+        new = old
+        if before is None or after is None or not index.roots.isdisjoint(changed):
+            new = None if after is None else _side(index, after)
+            if new == old:
+                new = old
+        if old is not None or new is not None:
+            found.append(TextChange(index.number, old, new))
+    return found
+
+
+def _side(index: IndexInfo, document: Document) -> TextSide | None:
+    text, *filters = [field_at(document, path) for path in index.fields]
+    if type(text) is not str:
+        return None
+    return TextSide(text, tuple([filter_token(position, value) for position, value in enumerate(filters)]))
+
+
+MAINTAINERS: Final[dict[IndexKind, Maintainer]] = {"search": TextMaintainer(), "vector": VectorMaintainer()}
 
 
 def maintain(
@@ -44,13 +84,13 @@ def maintain(
 ) -> None:
     """Keep the search and vector indexes of a table; `changed` are the top-level fields that differ, if that is known."""
     for index in table.others:
-        if (changed is None or not index.roots.isdisjoint(changed)) and (kind := MAINTAINERS.get(index.kind)):
-            kind.change(writer, index, before, after)
+        if changed is None or not index.roots.isdisjoint(changed):
+            MAINTAINERS[index.kind].change(writer, index, before, after)
 
 
 def fill(writer: Writer, index: IndexInfo, document: Document) -> None:
     """Enter one document into an index of any kind; it may be there."""
     if index.kind == "database":
         writer.add_key(index, b"".join(key_parts(index, document)), document["_id"])
-    elif kind := MAINTAINERS.get(index.kind):
-        kind.change(writer, index, None, document)
+    else:
+        MAINTAINERS[index.kind].change(writer, index, None, document)

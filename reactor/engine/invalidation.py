@@ -13,6 +13,7 @@ from typing import Generic, TypeVar
 from reactor.engine.commit_record import CommitRecord
 from reactor.engine.intervals import IntervalSet
 from reactor.engine.read_set import EMPTY, Fields, Interval, ReadSet
+from reactor.engine.text_watch import TextWatchers
 
 __all__ = ["InvalidationIndex"]
 
@@ -26,6 +27,7 @@ class InvalidationIndex(Generic[W]):
         self._registered: dict[W, ReadSet] = {}
         self._points: dict[str, set[W]] = {}
         self._names: dict[str, set[W]] = {}
+        self._texts: TextWatchers[W] = TextWatchers()
         # index number -> depth and fields -> prefix -> intervals
         self._ranges: dict[int, dict[tuple[int, Fields], dict[bytes, IntervalSet[W]]]] = {}
 
@@ -40,6 +42,11 @@ class InvalidationIndex(Generic[W]):
             return
         _replace(self._points, watcher, old.points, read_set.points)
         _replace(self._names, watcher, old.names, read_set.names)
+        if old.texts != read_set.texts:
+            for text in old.texts - read_set.texts:
+                self._texts.remove(watcher, text)
+            for text in read_set.texts - old.texts:
+                self._texts.add(watcher, text)
         if old.intervals != read_set.intervals:
             for interval in old.intervals - read_set.intervals:
                 self._remove(watcher, interval)
@@ -65,6 +72,8 @@ class InvalidationIndex(Generic[W]):
         for write in record.writes:
             if (at_point := points.get(write.id)) is not None:
                 found |= at_point
+            if write.texts:
+                found.update(self._texts.touched_by(write))
             for change in write.keys:
                 shapes = ranges.get(change.index_number)
                 if shapes is None:

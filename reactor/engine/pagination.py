@@ -19,6 +19,7 @@ import msgspec
 
 from reactor.engine.ranges import IndexRange
 from reactor.engine.read_set import Fields
+from reactor.engine.text_search import TextSearch
 from reactor.engine.transaction import Transaction
 from reactor.errors import ApplicationError, DatabaseError
 from reactor.limits import PAGE_SOFT_MAX_ROWS, Limits
@@ -79,18 +80,15 @@ class CursorSealer:
         return None if plain == _END else plain[1:]
 
 
-def fingerprint(range_: IndexRange, *, reverse: bool, operators: Iterable[str] = ()) -> bytes:
-    """32 bytes that differ between queries: table, index, its fields, range, order, and the kinds of filters in order."""
-    index = range_.index
-    parts = [
-        index.table,
-        index.name,
-        list(index.fields),
-        range_.start.hex(),
-        None if range_.end is None else range_.end.hex(),
-        reverse,
-        list(operators),
-    ]
+def fingerprint(source: IndexRange | TextSearch, *, reverse: bool, operators: Iterable[str] = ()) -> bytes:
+    """32 bytes that differ between queries: table, index, its fields, range or search, order, kinds of filters in order."""
+    index = source.index
+    if isinstance(source, IndexRange):
+        what: list[Any] = [source.start.hex(), None if source.end is None else source.end.hex(), reverse]
+    else:
+        query = source.query
+        what = ["search", None if query is None else [query.words, query.last, query.filters]]
+    parts = [index.table, index.name, list(index.fields), *what, list(operators)]
     return hashlib.sha256(json.dumps(parts).encode()).digest()
 
 
@@ -107,7 +105,7 @@ class Page:
 
 def read_page(
     tx: Transaction,
-    range_: IndexRange,
+    source: IndexRange | TextSearch,
     convert: Callable[[bytes, bytes], tuple[bool, Any]],
     *,
     sealer: CursorSealer,
@@ -137,10 +135,15 @@ def read_page(
     if end_cursor is not None:
         stop = sealer.open(end_cursor, query)
         until_end = stop is None
-    part = part_between(range_, start, stop, reverse)
     bounded = end_cursor is not None
     # Where a page ends for its bytes, it depends on all of each document. That a split is recommended for them is only advice.
-    scan = tx.scan(part, reverse=reverse, fields=None if maximum_bytes_read is not None else fields)
+    if isinstance(source, IndexRange):
+        seen = None if maximum_bytes_read is not None else fields
+        scan = tx.scan(part_between(source, start, stop, reverse), reverse=reverse, fields=seen)
+    else:
+        # Relevance has no middle to split at, and what a search may read is bounded in another way.
+        maximum_rows_read = maximum_bytes_read = None
+        scan = tx.search(source, fields=fields, after=start, last=stop)
     if not bounded:
         scan.limit_chunk(num_items)
     items: list[Any] = []
@@ -174,7 +177,8 @@ def read_page(
         or len(items) > PAGE_SOFT_MAX_ROWS
     ):
         status = "SplitRecommended"
-    split = sealer.seal(keys[(len(keys) - 1) // 2], query) if len(keys) > 2 else None
+    can_split = len(keys) > 2 and isinstance(source, IndexRange)
+    split = sealer.seal(keys[(len(keys) - 1) // 2], query) if can_split else None
     return Page(items, is_done, end, split, status)
 
 

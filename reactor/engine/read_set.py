@@ -11,10 +11,10 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import NamedTuple
 
-from reactor.engine.commit_record import CommitRecord, DocumentWrite, Replaced
+from reactor.engine.commit_record import CommitRecord, DocumentWrite, Replaced, TextSide
 from reactor.values.ids import table_number_of
 
-__all__ = ["EMPTY", "Fields", "Hit", "Interval", "ReadSet", "merge"]
+__all__ = ["EMPTY", "Fields", "Hit", "Interval", "ReadSet", "TextRead", "merge"]
 
 Fields = frozenset[str] | None
 """Top-level fields by wire name; None for all of them."""
@@ -32,6 +32,25 @@ class Interval(NamedTuple):
     """What was looked at of the documents there. A change of others that leaves the key as it is touches nothing."""
 
 
+class TextRead(NamedTuple):
+    """What a search of one index asked for: documents with any of `words`, or a word that begins with `prefix`, which have
+    all of `filters`, by the position of the filter field."""
+
+    index_number: int
+    filters: tuple[tuple[int, str], ...]
+    words: frozenset[str]
+    prefix: str
+    fields: Fields = None
+    """As in `Interval`."""
+
+    def matches(self, side: TextSide) -> bool:
+        """Whether a document that the index has so is found."""
+        if any(side.filters[position] != value for position, value in self.filters):
+            return False
+        words = side.words
+        return not self.words.isdisjoint(words) or any(word.startswith(self.prefix) for word in words)
+
+
 class Hit(NamedTuple):
     """A name that changed, or a document that was written: at a point, or with `key` within `interval`."""
 
@@ -39,6 +58,8 @@ class Hit(NamedTuple):
     write: DocumentWrite | None = None
     key: bytes = b""
     interval: Interval | None = None
+    text: TextRead | None = None
+    """The search that the document matches, or did."""
     replaced: bool = False
     """Instead: everything of a table that was read was replaced at once."""
 
@@ -48,6 +69,7 @@ class ReadSet:
     points: frozenset[str] = frozenset()
     intervals: frozenset[Interval] = frozenset()
     names: frozenset[str] = frozenset()
+    texts: frozenset[TextRead] = frozenset()
 
     @cached_property
     def _by_index(self) -> dict[int, list[Interval]]:
@@ -59,7 +81,7 @@ class ReadSet:
     def read_from(self, replaced: Replaced) -> bool:
         """Whether anything was read of these tables."""
         return any(table_number_of(point) in replaced.tables for point in self.points) or any(
-            interval.index_number in replaced.indexes for interval in self.intervals
+            read.index_number in replaced.indexes for read in (*self.intervals, *self.texts)
         )
 
     def touched_by(self, record: CommitRecord) -> bool:
@@ -76,6 +98,8 @@ class ReadSet:
         for write in record.writes:
             if write.id in self.points:
                 return Hit(write=write)
+            if self.texts and write.texts and (text := self._text_hit(write)) is not None:
+                return Hit(write=write, text=text)
             if not by_index:
                 continue
             for change in write.keys:
@@ -94,11 +118,24 @@ class ReadSet:
                             return Hit("", write, key, interval)
         return None
 
+    def _text_hit(self, write: DocumentWrite) -> TextRead | None:
+        for change in write.texts:
+            for read in self.texts:
+                if (
+                    read.index_number == change.index_number
+                    and (change.moved or read.fields is None or not read.fields.isdisjoint(write.fields))
+                    and any(read.matches(side) for side in change.sides())
+                ):
+                    return read
+        return None
+
     @property
     def size(self) -> int:
         """Roughly how many bytes it takes."""
-        return 100 * (len(self.points) + len(self.names)) + sum(
-            200 + len(i.prefix) + len(i.start) + len(i.end or b"") for i in self.intervals
+        return (
+            100 * (len(self.points) + len(self.names))
+            + sum(200 + len(i.prefix) + len(i.start) + len(i.end or b"") for i in self.intervals)
+            + sum(500 + 100 * (len(t.words) + len(t.filters)) for t in self.texts)
         )
 
 

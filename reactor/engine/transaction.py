@@ -8,8 +8,9 @@ from __future__ import annotations
 from typing import Final
 
 from reactor.engine.ranges import IndexRange
-from reactor.engine.read_set import EMPTY, Fields, Interval, ReadSet, merge
+from reactor.engine.read_set import EMPTY, Fields, Interval, ReadSet, TextRead, merge
 from reactor.engine.scan import Scan
+from reactor.engine.text_search import TextScan, TextSearch
 from reactor.engine.usage import Usage
 from reactor.errors import LimitExceeded
 from reactor.limits import Limits
@@ -30,7 +31,7 @@ class Transaction:
     """
 
     __slots__ = (
-        "_intervals", "_names", "_points", "_scans", "catalogue", "limits", "now_ms", "reader", "track", "usage",
+        "_intervals", "_names", "_points", "_scans", "_texts", "catalogue", "limits", "now_ms", "reader", "track", "usage",
         "version",
     )  # fmt: skip
 
@@ -50,6 +51,7 @@ class Transaction:
         self._names: set[str] = set()
         self._scans: list[Scan] = []
         self._intervals: list[Interval] = []
+        self._texts: set[TextRead] = set()
 
     @property
     def ts(self) -> int:
@@ -91,6 +93,15 @@ class Transaction:
             self._scans.append(scan)
         return scan
 
+    def search(
+        self, search: TextSearch, *, fields: Fields = None, after: bytes | None = None, last: bytes | None = None
+    ) -> TextScan:
+        """Search a full-text index; see `TextScan`. `fields` is what the caller will look at of the documents."""
+        self.usage.query()
+        if self.track and (read := search.read(fields)) is not None:
+            self._texts.add(read)
+        return TextScan(self, search, after, last)
+
     def rows(
         self, table: TableInfo, range_: IndexRange, limit: int, *, reverse: bool = False, fields: Fields = None
     ) -> list[tuple[bytes, bytes]]:
@@ -129,21 +140,25 @@ class Transaction:
         """Everything read so far. Raises LimitExceeded beyond `intervals_per_query` distinct intervals."""
         intervals = [i for scan in self._scans if (i := scan.interval()) is not None]
         intervals += self._intervals
-        if not (intervals or self._points or self._names):
+        texts = self._texts
+        if not (intervals or self._points or self._names or texts):
             return EMPTY
         if self.usage.sizes_observed:
             intervals = [i._replace(fields=None) for i in intervals]
+            texts = {t._replace(fields=None) for t in texts}
         merged = merge(intervals)
-        if len(merged) > self.limits.intervals_per_query:
+        if len(merged) + len(texts) > self.limits.intervals_per_query:
             raise LimitExceeded(
                 f"Too many reads in a single function execution (limit: {self.limits.intervals_per_query}). "
                 "Read fewer, wider index ranges.",
                 code="TooManyReads",
             )
-        return ReadSet(frozenset(self._points), merged, frozenset(self._names))
+        return ReadSet(frozenset(self._points), merged, frozenset(self._names), frozenset(texts))
 
     def coarse_read_set(self) -> ReadSet:
         """Like `read_set`, with whole indexes in the place of too many intervals: it is touched more often, and small."""
         indexes = {scan.range.index.number for scan in self._scans} | {i.index_number for i in self._intervals}
         whole = frozenset(Interval(number, 0, b"", b"", None) for number in indexes)
-        return ReadSet(frozenset(self._points), whole, frozenset(self._names))
+        # A search for the empty prefix finds every word.
+        texts = {TextRead(text.index_number, (), frozenset(), "") for text in self._texts}
+        return ReadSet(frozenset(self._points), whole, frozenset(self._names), frozenset(texts))

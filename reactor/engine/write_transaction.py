@@ -14,7 +14,7 @@ import msgspec
 
 from reactor.engine.commit_record import CommitKind, CommitRecord, DocumentWrite, KeyChange
 from reactor.engine.index_keys import key_parts, key_tail, key_with_tail
-from reactor.engine.index_kinds import maintain
+from reactor.engine.index_kinds import maintain, text_changes
 from reactor.engine.ranges import IndexRange
 from reactor.engine.read_set import Fields
 from reactor.engine.transaction import Transaction
@@ -80,11 +80,13 @@ class _Pending(msgspec.Struct, gc=False):
                 return None
             tail = key_tail(after)
             keys = [KeyChange(i.number, None, key_with_tail(i, after, tail)) for i in indexes]
-            return DocumentWrite(table.number, document_id, "insert", keys, tuple(after))
+            texts = text_changes(table, None, after) if table.search else ()
+            return DocumentWrite(table.number, document_id, "insert", keys, tuple(after), texts)
         tail = key_tail(before)
         if after is None:
             keys = [KeyChange(i.number, key_with_tail(i, before, tail), None) for i in indexes]
-            return DocumentWrite(table.number, document_id, "delete", keys, tuple(before))
+            texts = text_changes(table, before, None) if table.search else ()
+            return DocumentWrite(table.number, document_id, "delete", keys, tuple(before), texts)
         changed = self.changed
         if changed is None:
             changed = [
@@ -102,7 +104,8 @@ class _Pending(msgspec.Struct, gc=False):
                 if keys_may_differ and not index.roots.isdisjoint(changed):
                     new = key_with_tail(index, after, tail)
             keys.append(KeyChange(index.number, old, new))
-        return DocumentWrite(table.number, document_id, "update", keys, tuple(changed))
+        texts = text_changes(table, before, after, changed) if table.search else ()
+        return DocumentWrite(table.number, document_id, "update", keys, tuple(changed), texts)
 
 
 class WriteTransaction(Transaction):

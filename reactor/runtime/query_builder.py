@@ -6,7 +6,7 @@ Every chained call uses its builder up and returns the next.
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Callable, Coroutine, Generator
-from typing import Any, Final, Generic, Literal, TypeVar, overload
+from typing import TYPE_CHECKING, Any, Final, Generic, Literal, TypeVar, overload
 
 from reactor.engine.ranges import IndexRange
 from reactor.errors import DatabaseError
@@ -15,11 +15,12 @@ from reactor.runtime.call import Operation
 from reactor.runtime.paging import PaginationOptions, PaginationResult
 from reactor.runtime.query_plan import Plan, Rows, bind_projection
 from reactor.runtime.range_builder import IndexBounds, IndexEqualities, build_range
+from reactor.runtime.search_builder import SearchFilters, SearchStart, build_search
 from reactor.runtime.tables import TableBinding, unknown_index
 from reactor.schema.structs import Projection
-from reactor.store.catalogue import IndexInfo, TableInfo
+from reactor.store.catalogue import IndexInfo, IndexKind, TableInfo
 
-__all__ = ["IndexedQuery", "OrderedQuery", "TableQuery"]
+__all__ = ["IndexedQuery", "OrderedQuery", "SearchQuery", "TableQuery"]
 
 T = TypeVar("T")
 S = TypeVar("S", bound=Projection)
@@ -153,6 +154,19 @@ class IndexedQuery(OrderedQuery[T]):
         return OrderedQuery(plan)
 
 
+class SearchQuery(OrderedQuery[T]):
+    """A search: its order is by relevance."""
+
+    __slots__ = ()
+
+    if not TYPE_CHECKING:  # for type checkers it is not there
+
+        def order(self, order: Any, /) -> Any:
+            raise DatabaseError(
+                "Search queries must always be in relevance order. Can not set order manually.", code="SearchQueryOrder"
+            )
+
+
 class TableQuery(IndexedQuery[T]):
     """A query of a table: all of it in order of creation, unless it gets an index."""
 
@@ -172,7 +186,7 @@ class TableQuery(IndexedQuery[T]):
             return IndexedQuery(plan)  # nothing to read, whatever the range
         index = table.indexes.get(name)
         if index is None or index.state != "ready":
-            raise _not_ready(plan.binding, table, name, index)
+            raise _not_ready(plan.binding, table, name, index, "database")
         index_plan = plan.binding.plan(index)
         if describe is not None:
             if equal:
@@ -184,17 +198,37 @@ class TableQuery(IndexedQuery[T]):
             plan.range = IndexRange(index, b"", None)
         return IndexedQuery(plan)
 
-    def with_search_index(self, name: str, describe: Callable[[Any], Any], /) -> OrderedQuery[T]:
-        """Search a text index, by relevance."""
-        raise DatabaseError("`with_search_index` comes with full-text search, which this version does not have yet.")
+    def with_search_index(self, name: str, describe: Callable[[SearchStart], SearchFilters], /) -> SearchQuery[T]:
+        """Search a text index, most relevant first:
+        `with_search_index("search_body", lambda q: q.search("body", text).eq("project_id", project))`.
+
+        A document matches if it has any word of the text, or one that begins with the last word, and equals all filters.
+        Texts are words in lower case; a text without words finds nothing. At most 1,024 matches can be read.
+        """
+        plan = self._chain()
+        table = plan.table
+        if table is None:
+            return SearchQuery(plan)
+        index = table.search.get(name)
+        if index is None or index.state != "ready":
+            raise _not_ready(plan.binding, table, name, index, "search")
+        plan.search = build_search(plan.binding, table, index, describe)
+        return SearchQuery(plan)
 
     def full_table_scan(self) -> IndexedQuery[T]:
         """All of the table in order of creation; what a query without an index does anyway."""
         return IndexedQuery(self._chain())
 
 
-def _not_ready(binding: TableBinding, table: TableInfo, name: str, index: IndexInfo | None) -> DatabaseError:
-    if name in table.search:
+def _not_ready(
+    binding: TableBinding, table: TableInfo, name: str, index: IndexInfo | None, kind: IndexKind
+) -> DatabaseError:
+    """Why a query that asks for an index of this kind can't have it."""
+    if kind != "database" and name in table.indexes:
+        return DatabaseError(
+            f"Index {binding.name}.{name} is a database index: read it with `with_index`.", code="WrongIndexKind"
+        )
+    if kind != "search" and name in table.search:
         return DatabaseError(
             f"Index {binding.name}.{name} is a search index: read it with `with_search_index`.", code="WrongIndexKind"
         )
@@ -205,7 +239,8 @@ def _not_ready(binding: TableBinding, table: TableInfo, name: str, index: IndexI
         )
     if index is None:
         # An index of the schema that the database does not have yet is being deployed.
-        return unknown_index(binding, name, [n for n, i in table.indexes.items() if i.state == "ready"])
+        known = table.indexes if kind == "database" else table.search
+        return unknown_index(binding, name, [n for n, i in known.items() if i.state == "ready"])
     if index.state == "staged":
         return DatabaseError(
             f"Index {binding.name}.{name} is currently staged and not available to query until it is declared "

@@ -14,6 +14,8 @@ from reactor.engine.pagination import CursorSealer, Page, fingerprint, read_page
 from reactor.engine.ranges import IndexRange
 from reactor.engine.read_set import Fields
 from reactor.engine.scan import FIRST_CHUNK, Scan
+from reactor.engine.text_search import TextScan, TextSearch
+from reactor.engine.transaction import NO_FIELDS
 from reactor.errors import DatabaseError
 from reactor.runtime.call import Call, perform
 from reactor.runtime.paging import PaginationOptions, PaginationResult
@@ -37,6 +39,8 @@ class Plan:
 
     # What a plain query never changes stands here, and costs it nothing.
     range: IndexRange | None = None
+    search: TextSearch | None = None
+    """Instead of a range."""
     reverse: bool | None = None
     filters: Sequence[tuple[Callable[[Any], Any], bool]] = ()
     """Predicates in order; True for those that see the projection instead of the document."""
@@ -58,7 +62,9 @@ class Plan:
             return None
         return IndexRange(self.table.indexes[BY_CREATION_TIME], b"", None)
 
-    def scan(self) -> Scan | None:
+    def scan(self) -> Scan | TextScan | None:
+        if self.search is not None:
+            return self.call.tx.search(self.search, fields=self.fields)
         range_ = self.whole_range()
         if range_ is None:
             return None
@@ -66,6 +72,9 @@ class Plan:
 
     def rows(self, limit: int) -> list[tuple[bytes, bytes]]:
         """The first `limit` rows, up to `FIRST_CHUNK`, in one go: for queries without filters."""
+        if self.search is not None:
+            found = self.call.tx.search(self.search, fields=self.fields)
+            return [row for _ in range(limit) if (row := found.next()) is not None]
         range_ = self.range
         if range_ is None and (range_ := self.whole_range()) is None:
             return []
@@ -179,6 +188,8 @@ def unique(plan: Plan) -> Any:
 def count(plan: Plan) -> int:
     if plan.filters:
         return len(collect(plan, None))
+    if plan.search is not None:
+        return plan.call.tx.search(plan.search, fields=NO_FIELDS).count()
     range_ = plan.whole_range()
     return 0 if range_ is None else plan.call.tx.count(range_)
 
@@ -197,9 +208,9 @@ def paginate(plan: Plan, options: PaginationOptions) -> PaginationResult[Any]:
     if sealer is None:
         sealer = _sealers[root.host.cursor_key] = CursorSealer(root.host.cursor_key)
     # Without a table there is nothing to read, but the cursor has to stay good once there is one.
-    found = plan.whole_range()
-    range_ = found or IndexRange(IndexInfo(0, plan.binding.name, 0, BY_CREATION_TIME, ()), b"", None)
-    query = fingerprint(range_, reverse=bool(plan.reverse), operators=plan.operators)
+    found = plan.search or plan.whole_range()
+    source = found or IndexRange(IndexInfo(0, plan.binding.name, 0, BY_CREATION_TIME, ()), b"", None)
+    query = fingerprint(source, reverse=bool(plan.reverse), operators=plan.operators)
     top = call.depth == 0 and call.fn.kind == "query"
     end_cursor = options.end_cursor if isinstance(options.end_cursor, str) else None
     if end_cursor is None and top:
@@ -209,7 +220,7 @@ def paginate(plan: Plan, options: PaginationOptions) -> PaginationResult[Any]:
         if found is None
         else read_page(
             call.tx,
-            range_,
+            source,
             plan.convert,
             sealer=sealer,
             query=query,
@@ -241,7 +252,7 @@ class Rows(Generic[T]):
 
     def __init__(self, plan: Plan) -> None:
         self._plan = plan
-        self._scan: Scan | None = None
+        self._scan: Scan | TextScan | None = None
         self._started = False
 
     def __aiter__(self) -> Rows[T]:

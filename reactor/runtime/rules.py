@@ -18,8 +18,9 @@ from typing_extensions import TypeForm
 from reactor.errors import ApplicationError, DatabaseError
 from reactor.runtime.database import DatabaseReader, DatabaseWriter, SystemReader
 from reactor.runtime.paging import PaginationOptions, PaginationResult
-from reactor.runtime.query_builder import IndexedQuery, OrderedQuery, TableQuery
+from reactor.runtime.query_builder import IndexedQuery, OrderedQuery, SearchQuery, TableQuery
 from reactor.runtime.range_builder import IndexBounds, IndexEqualities
+from reactor.runtime.search_builder import SearchFilters, SearchStart
 from reactor.runtime.tables import bind_table, binding_of_name
 from reactor.schema.ids import Id
 from reactor.schema.structs import Document, Struct
@@ -227,9 +228,18 @@ class RuledQuery(Generic[T]):
             query.with_index(name, describe, **equal) if describe else query.with_index(name, **equal), self._check
         )
 
+    def with_search_index(self, name: str, describe: Callable[[SearchStart], SearchFilters], /) -> RuledQuery[T]:
+        """As `ctx.db.query(…).with_search_index`."""
+        query = self._query
+        if not isinstance(query, TableQuery):
+            raise DatabaseError("`with_search_index` comes first, right after `query(…)`.")
+        return RuledQuery(query.with_search_index(name, describe), self._check)
+
     def order(self, order: Literal["asc", "desc"], /) -> RuledQuery[T]:
         """`"asc"` (as without) or `"desc"`."""
         query = self._query
+        if isinstance(query, SearchQuery):
+            raise DatabaseError("Search queries must always be in relevance order. Can not set order manually.")
         if not isinstance(query, IndexedQuery):
             raise DatabaseError("Queries may only specify order at most once, before `filter`")
         return RuledQuery(query.order(order), self._check)

@@ -135,9 +135,7 @@ class IndexPlan:
         position = self._positions.get(name)
         if position is None:
             fields = self.fields
-            wire = name if name in fields else _SYSTEM_NAMES.get(name) or camel(name)
-            if wire not in fields:
-                wire = self.binding.field_name(name)
+            wire = self.wire_name(name)
             if wire not in fields:
                 raise DatabaseError(
                     f'The index range included a comparison with "{name}", but {self.title} with fields '
@@ -146,6 +144,12 @@ class IndexPlan:
                 )
             position = self._positions[name] = fields.index(wire)
         return position
+
+    def wire_name(self, name: str) -> str:
+        """The wire name or path that `name` means, preferably one of the index's. Raises DatabaseError for no field."""
+        fields = self.fields
+        wire = name if name in fields else _SYSTEM_NAMES.get(name) or camel(name)
+        return wire if wire in fields else self.binding.field_name(name)
 
     @property
     def title(self) -> str:

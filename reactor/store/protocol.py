@@ -17,6 +17,7 @@ from typing import Protocol, TypeVar
 
 from reactor.errors import StoreError, Unavailable
 from reactor.store.catalogue import Catalogue, IndexInfo, IndexKind, TableInfo
+from reactor.store.text import TextEntry, TextMatch, TextQuery
 
 __all__ = [
     "Backfill",
@@ -126,6 +127,14 @@ class Reader(Protocol):
 
     def count(self, index: IndexInfo, start: bytes, end: bytes | None) -> int: ...
 
+    def search_text(self, index: IndexInfo, query: TextQuery, limit: int) -> list[TextMatch]:
+        """The `limit` best matches of a search index, best first; among equals the newer document, then the lower id.
+
+        Ranked by BM25; a word that only begins with the query's last word counts half. At most
+        `limits.SEARCH_PREFIX_TERMS` such words are looked for, the first in alphabetical order.
+        """
+        ...
+
     def get_request(self, session: str, request: int) -> RequestRecord | None: ...
 
     def log_after(self, ts: int, limit: int) -> list[LogRow]: ...
@@ -200,6 +209,14 @@ class Writer(Reader, Protocol):
         ...
 
     def remove_vector(self, index: IndexInfo, document_id: str) -> None: ...
+
+    def put_text(self, index: IndexInfo, entry: TextEntry) -> None:
+        """Enter a document into a search index, in the place of its entry there if it has one."""
+        ...
+
+    def remove_text(self, index: IndexInfo, document_id: str, creation_time: float) -> None:
+        """Take a document out of a search index; it may not be there."""
+        ...
 
     def append_log(self, row: LogRow) -> None: ...
 

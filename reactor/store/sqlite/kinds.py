@@ -7,21 +7,21 @@ from collections.abc import Callable, Mapping
 from typing import Final
 
 from reactor.store.catalogue import IndexKind
-from reactor.store.sqlite import statements
+from reactor.store.sqlite import statements, text
 
 __all__ = ["create", "drop"]
 
 _CREATE: Final[Mapping[IndexKind, Callable[[int], tuple[str, ...]]]] = {
     "database": lambda number: (statements.create_index(number),),
-    "search": lambda number: (),
     "vector": lambda number: (statements.create_vectors(number),),
+    "search": text.create,
 }
 """Index number -> statements."""
 
 _DROP: Final[Mapping[IndexKind, Callable[[int], tuple[str, ...]]]] = {
     "database": lambda number: (statements.drop_index(number),),
-    "search": lambda number: (),
     "vector": lambda number: (statements.drop_vectors(number),),
+    "search": text.drop,
 }
 
 

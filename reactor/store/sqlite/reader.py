@@ -11,9 +11,10 @@ from pathlib import Path
 from reactor.errors import ReactorError
 from reactor.store.catalogue import IndexInfo, TableInfo
 from reactor.store.protocol import Backfill, LogRow, RequestRecord, SnapshotEnded, VectorRow
-from reactor.store.sqlite import statements
+from reactor.store.sqlite import statements, text
 from reactor.store.sqlite.copies import copy_into
 from reactor.store.sqlite.failures import translate
+from reactor.store.text import TextMatch, TextQuery
 
 __all__ = ["SqliteReader", "id_bounds", "pack", "unpack"]
 
@@ -102,6 +103,17 @@ class SqliteReader:
         else:
             return 0
         return 0 if row is None else row[0]
+
+    def search_text(self, index: IndexInfo, query: TextQuery, limit: int) -> list[TextMatch]:
+        number = index.number
+        bounds = (query.last, query.last + "\U0010ffff")
+        words = dict.fromkeys((*query.words, query.last))
+        longer = [word for (word,) in self._all(text.expand(number), bounds) if word not in words]
+        expressions = [text.match((*words,), query.filters)]
+        if longer:
+            expressions.append(text.match(longer, query.filters))
+        rows = self._all(text.search(number, bool(longer)), (*expressions, limit))
+        return [TextMatch(*row) for row in rows]
 
     def get_request(self, session: str, request: int) -> RequestRecord | None:
         row = self._one("SELECT ts, payload FROM requests WHERE session = ? AND request = ?", (session, request))

@@ -12,13 +12,14 @@ from reactor import faults
 from reactor.errors import ReactorError, StoreError
 from reactor.store.catalogue import Catalogue, IndexInfo, TableInfo
 from reactor.store.protocol import Backfill, IndexChange, LogRow, OutcomeUnknown, RequestRecord
-from reactor.store.sqlite import hidden, statements, tables
+from reactor.store.sqlite import hidden, statements, tables, text
 from reactor.store.sqlite.checkpoint import Checkpointer
 from reactor.store.sqlite.failures import is_input_output, translate
 from reactor.store.sqlite.gate import Gate
 from reactor.store.sqlite.reader import SqliteReader, pack
 from reactor.store.sqlite.retention import Pruner
 from reactor.store.sqlite.staging import staging_uri
+from reactor.store.text import TextEntry
 
 __all__ = ["AFTER_COMMIT", "BEFORE_COMMIT", "SqliteWriter"]
 
@@ -260,6 +261,35 @@ class SqliteWriter(SqliteReader):
 
     def remove_vector(self, index: IndexInfo, document_id: str) -> None:
         self._change(statements.remove_vector(index.number), (document_id,))
+
+    # Text
+
+    def put_text(self, index: IndexInfo, entry: TextEntry) -> None:
+        number = text.row_number(entry.creation_time)
+        old = self._entry(index, entry.document_id, number)
+        if old is not None:
+            if old[1:] == (entry.words, entry.filters):
+                return
+            self._take_out(index, old)
+        free = self._one(text.free_number(index.number), (number,))
+        doc = number if free is None else free[0]
+        enter, index_tokens = text.enter(index.number)
+        content = entry.words, entry.filters
+        self._change(enter, (doc, entry.document_id, entry.creation_time, free is not None, *content))
+        self._change(index_tokens, (doc, *content))
+
+    def remove_text(self, index: IndexInfo, document_id: str, creation_time: float) -> None:
+        old = self._entry(index, document_id, text.row_number(creation_time))
+        if old is not None:
+            self._take_out(index, old)
+
+    def _entry(self, index: IndexInfo, document_id: str, number: int) -> tuple | None:
+        return self._one(text.find(index.number), (number, document_id, document_id))
+
+    def _take_out(self, index: IndexInfo, entry: tuple) -> None:
+        delete, unindex_tokens = text.take_out(index.number)
+        self._change(unindex_tokens, entry)
+        self._change(delete, entry[:1])
 
     # Log, requests, meta
 
