@@ -61,6 +61,26 @@ async def test_a_projection_runs_again_only_for_what_it_shows(
     assert [len(npm.updates(sub)) for sub in ("labels", "n")] == [3, 2]
 
 
+async def test_a_search_is_live_for_the_documents_that_match_it(
+    server: ReactorProcess, npm: Driver, channel: str
+) -> None:
+    """server-semantics 5.2, 47"""
+    name = await _client(npm, server.url)
+
+    def add(label: str, bucket: str = channel) -> None:
+        server.mutation("items:change", {"steps": [{"do": "insert", "bucket": bucket, "rank": 1, "label": label}]})
+
+    await npm.call("subscribe", name=name, sub="found", path="items:search", args={"bucket": channel, "text": "red fi"})
+    await npm.until_update("found", lambda value: value == [])
+    add("blue bird")  # no word of it
+    add("red fish", f"{channel} elsewhere")  # another bucket
+    add("One FISH!")
+    await npm.until_update("found", lambda value: value == ["One FISH!"])
+    add("red fish")
+    await npm.until_update("found", lambda value: value == ["red fish", "One FISH!"])
+    assert len(npm.updates("found")) == 3
+
+
 async def test_documents_have_their_system_fields(server: ReactorProcess, npm: Driver, channel: str) -> None:
     name = await _client(npm, server.url)
     id = await npm.call("mutation", name=name, path="messages:send", args={"channel": channel, "body": "x"})

@@ -53,6 +53,9 @@ def _queries(ids: list[str]) -> list[tuple[str, dict[str, Any]]]:
     """One of every kind, and some that overlap."""
     return [
         ("items:everything", {}),
+        ("items:labelled", {"text": "x"}),
+        ("items:labelled", {"text": "yx zé"}),
+        ("items:labelled", {"text": "y", "bucket": "a"}),
         *[("items:inBucket", {"bucket": bucket}) for bucket in BUCKETS],
         ("items:rankedBetween", {"bucket": "a", "low": 2, "high": 5}),
         ("items:rankedBetween", {"bucket": "b", "low": 0, "high": 2}),

@@ -88,6 +88,8 @@ async def reads(ctx: QueryCtx, id: Id[Task], ids: list[Id[Task]], text: str) -> 
     assert_type(await ctx.db.query(Task).count(), int)
     assert_type(await ctx.db.query(Task).select(TaskTitle).collect(), list[TaskTitle])
     ranged = ctx.db.query(Task).with_index("by_owner", lambda q: q.eq("owner", text).gte("rank", 1).lt("rank", 5))
+    searched = ctx.db.query(Task).with_search_index("search_text", lambda q: q.search("text", text).eq("owner", text))
+    assert_type(await searched.take(3), list[Task])
     assert_type(await ranged.collect(), list[Task])
     by_name: Any = await ctx.db.query("tasks").collect()
     async for task in ctx.db.query(Task):
@@ -213,5 +215,8 @@ async def builder_states(ctx: QueryCtx) -> None:
     done.order("asc")  # refused
     ctx.db.query(Task).order("down")  # refused
     ctx.db.query(Task).with_index("by_owner", lambda q: q.lt("rank", 1).eq("owner", "x"))  # refused
+    ctx.db.query(Task).with_search_index("search_text", lambda q: q.eq("owner", "x"))  # refused
+    ctx.db.query(Task).with_search_index("search_text", lambda q: q.search("text", "x").search("text", "y"))  # refused
+    ctx.db.query(Task).with_search_index("search_text", lambda q: q.search("text", "x")).order("desc")  # refused
     ctx.db.query(Task).with_index("by_owner", lambda q: q.gt("rank", 1).gt("rank", 2))  # refused
     assert_type(await wrapped(ctx, 3), int)

@@ -34,5 +34,8 @@ schema = define_schema(
     messages=define_table(Message).index("by_channel", "channel").index("by_channel_number", "channel", "number"),
     counters=define_table(Counter).index("by_name", "name"),
     holders=define_table(Holder).index("by_label", "label"),
-    items=define_table(Item).index("by_bucket_rank", "bucket", "rank").index("by_rank", "rank"),
+    items=define_table(Item)
+    .index("by_bucket_rank", "bucket", "rank")
+    .index("by_rank", "rank")
+    .search_index("search_label", "label", filter_fields=["bucket"]),
 )

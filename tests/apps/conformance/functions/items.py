@@ -124,6 +124,23 @@ async def page(
     return await ctx.db.query(Item).with_index("by_bucket_rank", bucket=bucket).paginate(pagination_opts)
 
 
+@query
+async def labelled(ctx: QueryCtx, text: str, bucket: str | None = None, nonce: str = "") -> list[str]:
+    """Ids and labels of the matches of a search, sorted: their rank may depend on items that don't match."""
+    found = ctx.db.query(Item).with_search_index(
+        "search_label",
+        lambda q: q.search("label", text) if bucket is None else q.search("label", text).eq("bucket", bucket),
+    )
+    return sorted(f"{item.id} {item.label}" for item in await found.collect())
+
+
+@query
+async def search(ctx: QueryCtx, bucket: str, text: str) -> list[str]:
+    """Labels, most relevant first."""
+    found = ctx.db.query(Item).with_search_index("search_label", lambda q: q.search("label", text).eq("bucket", bucket))
+    return [item.label for item in await found.take(10)]
+
+
 @mutation
 async def clear(ctx: MutationCtx) -> int:
     rows = await ctx.db.query(Item).collect()
