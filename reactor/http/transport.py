@@ -1,8 +1,8 @@
 """uvicorn's HTTP protocol, with a shorter way for the most frequent requests and an ear for doubled slashes.
 
 A *direct* request goes from the parser to its handler and from there to the socket, without the task, scope, events and
-dictionaries of ASGI [measured, the event loop's CPU for a mutation: 50 µs instead of 81]. Only a plain POST goes that way:
-no token, no upgrade, no pipelining, a client that reads its answers. All else is uvicorn's.
+dictionaries of ASGI [measured without sockets and backend: 8.5 µs a mutation instead of 21.5]. Only a plain POST goes that
+way: no token, no upgrade, no pipelining, a client that reads its answers. All else is uvicorn's.
 
 Clients that were given an address with a slash at its end ask for `//api/query`. That is how URLs without a scheme begin,
 so uvicorn would take `api` for a host and tell the application `/query`. Pass `SyncHttpProtocol` as uvicorn's `http=`.

@@ -15,6 +15,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol, TypeVar
 
+import msgspec
+
 from reactor.errors import StoreError, Unavailable
 from reactor.store.catalogue import Catalogue, IndexInfo, IndexKind, TableInfo
 from reactor.store.text import TextEntry, TextMatch, TextQuery
@@ -52,8 +54,7 @@ class OutcomeUnknown(StoreError):
     code = "OutcomeUnknown"
 
 
-@dataclass(frozen=True, slots=True)
-class LogRow:
+class LogRow(msgspec.Struct, frozen=True, gc=False):
     """One commit: its timestamp, its kind (see `engine.commit_record`) and the encoded record."""
 
     ts: int
@@ -61,8 +62,7 @@ class LogRow:
     record: bytes
 
 
-@dataclass(frozen=True, slots=True)
-class RequestRecord:
+class RequestRecord(msgspec.Struct, frozen=True, gc=False):
     """The stored outcome of a session's mutation: its commit timestamp and an opaque payload."""
 
     ts: int

@@ -32,11 +32,14 @@ BEFORE_COMMIT: Final = "store.before_commit"
 AFTER_COMMIT: Final = "store.after_commit"
 
 
+_DELETE_REQUESTS: Final = "DELETE FROM requests WHERE session = ? AND request < ?"
+
+
 class SqliteWriter(SqliteReader):
     """`store.protocol.Writer`. `catalogue` is the committed one; `is_broken` says that the file must be opened anew.
 
-    New bodies of documents wait in memory and go into the file together, right before the commit; reads here see them. A
-    savepoint comes to be in SQLite with the first statement that changes something in it. Most mutations have none: they
+    New bodies of documents and request records wait in memory and go into the file together, right before the commit;
+    reads here see them. A savepoint comes to be in SQLite with the first statement that changes something in it. Most mutations have none: they
     only change bodies, and undoing that is a matter of memory.
     """
 
@@ -51,7 +54,7 @@ class SqliteWriter(SqliteReader):
         "_pending",
         "_pruned",
         "_pruner",
-        "_requests",
+        "_records",
         "_savepoints",
         "_undo",
         "catalogue",
@@ -88,7 +91,9 @@ class SqliteWriter(SqliteReader):
         """What stood in `_bodies` before each change of it, since the outermost mark."""
         # Rows of the log on their way: they go into the file together, right before the commit.
         self._log: list[tuple[int, int, bytes]] = []
-        self._log_bytes = self._requests = 0
+        self._log_bytes = 0
+        self._records: dict[tuple[str, int], RequestRecord] = {}
+        """Request records, by session and request: they wait with the log."""
         self._ts: int = self._raw.execute("SELECT max(ts) FROM log").fetchone()[0] or 0
 
     # Transactions
@@ -116,10 +121,12 @@ class SqliteWriter(SqliteReader):
         try:
             if self._bodies:
                 self._write_bodies()
+            if self._records:
+                self._write_records()
             if self._log:
                 self._raw.executemany("INSERT INTO log (ts, kind, record) VALUES (?, ?, ?)", self._log)
             self._pruned = True
-            self._pruner.prune(self._raw, rows=len(self._log), size=self._log_bytes, requests=self._requests)
+            self._pruner.prune(self._raw, rows=len(self._log), size=self._log_bytes, requests=len(self._records))
             faults.hit(BEFORE_COMMIT)
         except sqlite3.Error as error:
             self.rollback()
@@ -147,7 +154,8 @@ class SqliteWriter(SqliteReader):
             self._undo = []
         self._bodies = {}
         self._log = []
-        self._log_bytes = self._requests = 0
+        self._log_bytes = 0
+        self._records = {}
         self._checkpointer.committed()
 
     def _commit_failed(self, error: sqlite3.Error | OSError) -> ReactorError:
@@ -181,10 +189,19 @@ class SqliteWriter(SqliteReader):
             if self._raw.executemany(statements.update(storage), rows).rowcount != len(rows):
                 raise StoreError("There is no document for a body that was to be updated.")
 
+    def _write_records(self) -> None:
+        rows = [(*place, record.ts, pack(record.payload)) for place, record in self._records.items()]
+        self._raw.executemany("INSERT INTO requests (session, request, ts, payload) VALUES (?, ?, ?, ?)", rows)
+        for session, request in self._records:
+            if (too_low := self._pruner.too_low(request)) is not None:
+                self._raw.execute(_DELETE_REQUESTS, (session, too_low))
+
     def savepoint(self) -> None:
         if not self._open:
             raise _not_open()
-        self._marks.append((self._ts, self._log_bytes, self._requests, self._pending, len(self._log), len(self._undo)))
+        self._marks.append(
+            (self._ts, self._log_bytes, len(self._records), self._pending, len(self._log), len(self._undo))
+        )
 
     def release(self) -> None:
         self._must_be_open()
@@ -201,8 +218,10 @@ class SqliteWriter(SqliteReader):
             self._change("ROLLBACK TO s")
             self._change("RELEASE s")
             self._savepoints -= 1
-        self._ts, self._log_bytes, self._requests, self._pending, rows, undone = self._marks.pop()
+        self._ts, self._log_bytes, records, self._pending, rows, undone = self._marks.pop()
         del self._log[rows:]
+        while len(self._records) > records:
+            self._records.popitem()
         while len(self._undo) > undone:
             place, before = self._undo.pop()
             if before is None:
@@ -302,17 +321,19 @@ class SqliteWriter(SqliteReader):
         self._ts = row.ts
         self._log_bytes += len(row.record)
 
+    def get_request(self, session: str, request: int) -> RequestRecord | None:
+        newer = self._records.get((session, request)) if self._records else None
+        return newer or super().get_request(session, request)
+
     def put_request(self, session: str, request: int, record: RequestRecord) -> None:
-        self._change(
-            "INSERT INTO requests (session, request, ts, payload) VALUES (?, ?, ?, ?)",
-            (session, request, record.ts, pack(record.payload)),
-        )
-        self._requests += 1
-        if (too_low := self._pruner.too_low(request)) is not None:
-            self.delete_requests_before(session, too_low)
+        if not self._open:
+            raise _not_open()
+        if (session, request) in self._records:
+            raise StoreError(f"Request {request} of session {session} has a record already.")
+        self._records[session, request] = record
 
     def delete_requests_before(self, session: str, request: int) -> None:
-        self._change("DELETE FROM requests WHERE session = ? AND request < ?", (session, request))
+        self._change(_DELETE_REQUESTS, (session, request))
 
     def put_meta(self, key: str, value: bytes) -> None:
         self._change("INSERT OR REPLACE INTO meta (key, value) VALUES (?, ?)", (key, value))

@@ -417,6 +417,31 @@ async def test_request_records_are_found_exactly_and_large_ones_survive_packing(
     assert [record is None for record in await store.read(look)] == [True, True, False, False, True]
 
 
+async def test_request_records_are_seen_at_once_and_undone_with_their_savepoint(store: SqliteStore) -> None:
+    """engine rule 22"""
+
+    def job(writer: Writer) -> None:
+        writer.begin()
+        writer.savepoint()
+        writer.put_request("s", 1, RequestRecord(T0, b"kept"))
+        writer.release()
+        writer.savepoint()
+        writer.put_request("s", 2, RequestRecord(T0, b"lost"))
+        assert writer.get_request("s", 2) == RequestRecord(T0, b"lost")
+        writer.rollback_to()
+        assert writer.get_request("s", 2) is None
+        assert writer.get_request("s", 1) == RequestRecord(T0, b"kept")
+        with pytest.raises(StoreError):
+            writer.put_request("s", 1, RequestRecord(T0, b"twice"))
+        writer.commit()
+
+    await store.write(job)
+    assert await store.read(lambda r: [r.get_request("s", n) for n in (1, 2)]) == [RequestRecord(T0, b"kept"), None]
+    with pytest.raises(StoreError):
+        await store.write(committed(lambda w: w.put_request("s", 1, RequestRecord(T0, b"twice"))))
+    assert await store.read(lambda r: r.get_request("s", 1)) == RequestRecord(T0, b"kept")
+
+
 async def test_meta_values_are_kept_and_replaced(store: SqliteStore) -> None:
     assert await store.read(lambda r: r.get_meta("schema")) is None
     await store.write(committed(lambda w: w.put_meta("schema", b"1")))
