@@ -10,7 +10,12 @@ import typer
 
 from reactor.cli.admin_key import admin_key as admin_key_commands
 from reactor.cli.codegen import codegen
+from reactor.cli.data import data as data_command
 from reactor.cli.env import env
+from reactor.cli.function_spec import function_spec
+from reactor.cli.logs import logs
+from reactor.cli.run import run as run_command
+from reactor.cli.transfer import export, import_
 from reactor.errors import ReactorError
 
 __all__ = ["cli", "run"]
@@ -25,6 +30,7 @@ cli = typer.Typer(
     epilog="Settings come from flags, then REACTOR_* environment variables, then \\[tool.reactor] in pyproject.toml.",
 )
 
+ASKING = "A deployment"
 SERVING = "Serving"
 STORAGE = "Data and keys"
 
@@ -180,8 +186,37 @@ cli.command(
     epilog="Examples:  [bold]reactor codegen --out web/convex/_generated[/bold]   "
     "[bold]reactor codegen --python[/bold]   [bold]reactor codegen --out web/convex/_generated --check[/bold]"
 )(codegen)
-cli.add_typer(env)
-cli.add_typer(admin_key_commands)
+cli.command(
+    rich_help_panel=ASKING,
+    epilog="Examples:  [bold]reactor run messages:list sessionId=demo[/bold]   "
+    '[bold]reactor run messages:send \'{"sessionId": "demo", "content": "hi"}\'[/bold]   '
+    "[bold]reactor run --watch messages:list sessionId=demo[/bold]",
+)(run_command)
+cli.command(
+    "data",
+    rich_help_panel=ASKING,
+    epilog="Examples:  [bold]reactor data[/bold]   [bold]reactor data messages --limit 5[/bold]   "
+    "[bold]reactor data messages --json | jq .content[/bold]",
+)(data_command)
+cli.command(
+    rich_help_panel=ASKING,
+    epilog="Examples:  [bold]reactor logs --follow[/bold]   [bold]reactor logs --history 20 --success[/bold]",
+)(logs)
+cli.command(
+    "import",
+    rich_help_panel=ASKING,
+    epilog="Examples:  [bold]reactor import messages.jsonl --table messages[/bold]   "
+    "[bold]reactor import snapshot.zip --replace-all[/bold]",
+)(import_)
+cli.command(
+    rich_help_panel=ASKING,
+    epilog="Examples:  [bold]reactor export backup.zip --include-files[/bold]   [bold]reactor export[/bold]",
+)(export)
+cli.command(
+    "function-spec", rich_help_panel=ASKING, epilog="Example:  [bold]reactor function-spec --out spec.json[/bold]"
+)(function_spec)
+cli.add_typer(env, rich_help_panel=ASKING)
+cli.add_typer(admin_key_commands, rich_help_panel=ASKING)
 
 
 def _settings(app: Path | None, options: dict[str, Any], *, dev: bool) -> Any:

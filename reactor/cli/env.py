@@ -5,10 +5,12 @@ from __future__ import annotations
 import json
 import re
 import sys
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
+
+from reactor.cli.options import AdminKey, App, Data, Url
+from reactor.cli.target import find_deployment
 
 if TYPE_CHECKING:
     from reactor.cli.target import Deployment
@@ -22,34 +24,7 @@ env = typer.Typer(
     epilog="They are kept in the database. Of a variable that is not there, functions see the server's own environment.",
 )
 
-DEPLOYMENT = "Which deployment"
-
-App = Annotated[
-    Path | None,
-    typer.Option("--app", metavar="DIR", help="The app's directory.", show_default="here", rich_help_panel=DEPLOYMENT),
-]
-Data = Annotated[
-    Path | None,
-    typer.Option(metavar="PATH", help="Where its data is.", show_default=".reactor in DIR", rich_help_panel=DEPLOYMENT),
-]
-Url = Annotated[
-    str | None,
-    typer.Option(
-        metavar="URL", help="Its address, when it is elsewhere.", show_default=False, rich_help_panel=DEPLOYMENT
-    ),
-]
-AdminKey = Annotated[
-    str | None,
-    typer.Option(metavar="KEY", help="Its admin key.", show_default="the one kept for you", rich_help_panel=DEPLOYMENT),
-]
-
 _PLAIN = re.compile(r"[^\s\"'#\\$`]*")
-
-
-def _find(app: Path | None, data: Path | None, url: str | None, admin_key: str | None) -> Deployment:
-    from reactor.cli.target import find_deployment
-
-    return find_deployment(app, data=data, url=url, admin_key=admin_key)
 
 
 def _variables(deployment: Deployment) -> dict[str, str]:
@@ -64,7 +39,7 @@ def _update(deployment: Deployment, changes: dict[str, str | None]) -> None:
 @env.command("list")
 def list_(app: App = None, data: Data = None, url: Url = None, admin_key: AdminKey = None) -> None:
     """Print all variables, one NAME=value a line."""
-    variables = _variables(_find(app, data, url, admin_key))
+    variables = _variables(find_deployment(app, data=data, url=url, admin_key=admin_key))
     for name, value in variables.items():
         shown = value if _PLAIN.fullmatch(value) else json.dumps(value, ensure_ascii=False)
         typer.echo(f"{name}={shown}")
@@ -81,7 +56,7 @@ def get(
     admin_key: AdminKey = None,
 ) -> None:
     """Print one variable's value. The exit status is 1 when it is not set."""
-    value = _variables(_find(app, data, url, admin_key)).get(name)
+    value = _variables(find_deployment(app, data=data, url=url, admin_key=admin_key)).get(name)
     if value is None:
         typer.echo(f"{name} is not set.", err=True)
         raise typer.Exit(1)
@@ -104,7 +79,7 @@ def set_(
 ) -> None:
     """Set variables, all or none. Queries that read them run again."""
     changes = _assignments(assignments)
-    _update(_find(app, data, url, admin_key), dict(changes))
+    _update(find_deployment(app, data=data, url=url, admin_key=admin_key), dict(changes))
     typer.echo(f"Set {', '.join(changes)}.", err=True)
 
 
@@ -117,7 +92,7 @@ def remove(
     admin_key: AdminKey = None,
 ) -> None:
     """Remove variables; those that are not there, too."""
-    _update(_find(app, data, url, admin_key), dict.fromkeys(names))
+    _update(find_deployment(app, data=data, url=url, admin_key=admin_key), dict.fromkeys(names))
     typer.echo(f"Removed {', '.join(names)}.", err=True)
 
 

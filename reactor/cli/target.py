@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
+import base64
+import contextlib
+import dataclasses
+import json
 import os
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -14,7 +19,7 @@ from reactor.errors import ReactorError
 if TYPE_CHECKING:
     import httpx
 
-__all__ = ["URL_FILE", "Deployment", "find_deployment"]
+__all__ = ["URL_FILE", "Deployment", "find_deployment", "whole_identity"]
 
 URL_FILE = "url"
 """In the data directory of a running server: where it listens."""
@@ -28,19 +33,58 @@ class Deployment:
 
     url: str
     admin_key: str
+    user: str = ""
+    """Base64 of the user that the key acts as, with a colon before it; empty for the operator."""
 
-    def request(self, method: str, path: str, *, json: Any = None) -> httpx.Response:
-        """Ask, and return the answer. Raises ReactorError with what a person can do about it."""
+    def acting_as(self, user: dict[str, Any] | None) -> Deployment:
+        """The same deployment, asked by the operator as this user."""
+        if user is None:
+            return self
+        encoded = base64.b64encode(json.dumps(whole_identity(user)).encode()).decode()
+        return dataclasses.replace(self, user=f":{encoded}")
+
+    def request(
+        self,
+        method: str,
+        path: str,
+        *,
+        json: Any = None,
+        content: Any = None,
+        timeout_s: float | None = TIMEOUT_S,
+    ) -> httpx.Response:
+        """Ask, and return the answer, whole. `timeout_s=None` waits as long as it takes.
+
+        Raises ReactorError with what a person can do about it.
+        """
+        with self.stream(method, path, json=json, content=content, timeout_s=timeout_s) as answer:
+            answer.read()
+            return answer
+
+    @contextlib.contextmanager
+    def stream(
+        self,
+        method: str,
+        path: str,
+        *,
+        json: Any = None,
+        content: Any = None,
+        timeout_s: float | None = TIMEOUT_S,
+    ) -> Iterator[httpx.Response]:
+        """Like `request`, with the answer's body still to be read."""
         import httpx  # takes a while to load, and serving needs this module, too
 
+        headers = {"authorization": f"Convex {self.admin_key}{self.user}"}
+        if content is not None:
+            headers["content-type"] = "application/octet-stream"
+        timeout = httpx.Timeout(timeout_s, connect=TIMEOUT_S)
         try:
-            answer = httpx.request(
-                method,
-                self.url.rstrip("/") + path,
-                json=json,
-                headers={"authorization": f"Convex {self.admin_key}"},
-                timeout=TIMEOUT_S,
-            )
+            with httpx.stream(
+                method, self.url.rstrip("/") + path, json=json, content=content, headers=headers, timeout=timeout
+            ) as answer:
+                if not answer.is_success:
+                    answer.read()
+                    raise ReactorError(self._problem(path, answer), code="Refused")
+                yield answer
         except httpx.InvalidURL as error:
             raise ReactorError(f"{self.url} is not a URL: {error}", code="InvalidUrl") from None
         except httpx.TransportError as error:
@@ -49,13 +93,30 @@ class Deployment:
                 f"no server answers at {self.url} ({reason}). Start one with `reactor dev`, or say where it is with --url.",
                 code="NotRunning",
             ) from None
-        if answer.is_success:
-            return answer
+
+    def _problem(self, path: str, answer: httpx.Response) -> str:
         try:
-            problem = answer.json()["message"]
+            return answer.json()["message"]
         except (ValueError, KeyError, TypeError):
-            problem = f"{self.url}{path} answered {answer.status_code}; is it a reactor server?"
-        raise ReactorError(problem, code="Refused")
+            return f"{self.url}{path} answered {answer.status_code}; is it a reactor server?"
+
+    def query(self, path: str, args: dict[str, Any], *, encoded: bool = False) -> Any:
+        """The value of a query, in plain JSON or `encoded`. Raises ReactorError with what the function says."""
+        answer = self.request(
+            "POST",
+            "/api/query",
+            json={"path": path, "args": args, "format": "convex_encoded_json" if encoded else "json"},
+        ).json()
+        if answer["status"] != "success":
+            raise ReactorError(answer["errorMessage"], code="Refused")
+        return answer["value"]
+
+
+def whole_identity(user: dict[str, Any]) -> dict[str, Any]:
+    """A user to act as, with what the server requires filled in."""
+    issuer = user.get("issuer", "https://convex.test")
+    subject = user.get("subject", "test")
+    return {"subject": subject, "issuer": issuer, "tokenIdentifier": f"{issuer}|{subject}", **user}
 
 
 def find_deployment(
