@@ -16,6 +16,7 @@ from reactor.cli.function_spec import function_spec
 from reactor.cli.logs import logs
 from reactor.cli.run import run as run_command
 from reactor.cli.transfer import export, import_
+from reactor.cli.why import why
 from reactor.errors import ReactorError
 
 __all__ = ["cli", "run"]
@@ -215,6 +216,10 @@ cli.command(
 cli.command(
     "function-spec", rich_help_panel=ASKING, epilog="Example:  [bold]reactor function-spec --out spec.json[/bold]"
 )(function_spec)
+cli.command(
+    rich_help_panel=ASKING,
+    epilog="Examples:  [bold]reactor why[/bold]   [bold]reactor why messages:list --limit 5[/bold]",
+)(why)
 cli.add_typer(env, rich_help_panel=ASKING)
 cli.add_typer(admin_key_commands, rich_help_panel=ASKING)
 

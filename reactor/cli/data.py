@@ -52,7 +52,7 @@ def _tables(deployment: Deployment, as_json: bool) -> None:
     names: list[str] = []
     cursor: str | None = None
     while True:
-        page = deployment.query("_system/cli/tables:default", {"paginationOpts": {"cursor": cursor, "numItems": PAGE}})
+        page = deployment.call("_system/cli/tables:default", {"paginationOpts": {"cursor": cursor, "numItems": PAGE}})
         names += [entry["name"] for entry in page["page"]]
         if page["isDone"]:
             break
@@ -71,7 +71,7 @@ def _documents(deployment: Deployment, table: str, limit: int, order: str) -> tu
     cursor: str | None = None
     while len(found) <= limit:
         options = {"cursor": cursor, "numItems": min(PAGE, limit + 1 - len(found))}
-        page = deployment.query(
+        page = deployment.call(
             "_system/cli/tableData:default", {"table": table, "order": order, "paginationOpts": options}, encoded=True
         )
         found += page["page"]

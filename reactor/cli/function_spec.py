@@ -25,8 +25,8 @@ def function_spec(
 ) -> None:
     """Print the functions of a deployment with their argument and result types (the format of `npx convex function-spec`)."""
     deployment = find_deployment(app, data=data, url=url, admin_key=admin_key)
-    functions = deployment.query("_system/cli/modules:apiSpec", {})
-    address = deployment.query("_system/cli/convexUrl:cloudUrl", {})
+    functions = deployment.call("_system/cli/modules:apiSpec", {})
+    address = deployment.call("_system/cli/convexUrl:cloudUrl", {})
     text = json.dumps({"url": address, "functions": functions}, indent=2, ensure_ascii=False)
     if out is None:
         typer.echo(text)

@@ -100,11 +100,11 @@ class Deployment:
         except (ValueError, KeyError, TypeError):
             return f"{self.url}{path} answered {answer.status_code}; is it a reactor server?"
 
-    def query(self, path: str, args: dict[str, Any], *, encoded: bool = False) -> Any:
-        """The value of a query, in plain JSON or `encoded`. Raises ReactorError with what the function says."""
+    def call(self, path: str, args: dict[str, Any], *, encoded: bool = False) -> Any:
+        """What a function of any kind returns, in plain JSON or `encoded`. Raises ReactorError with what it says."""
         answer = self.request(
             "POST",
-            "/api/query",
+            "/api/function",
             json={"path": path, "args": args, "format": "convex_encoded_json" if encoded else "json"},
         ).json()
         if answer["status"] != "success":

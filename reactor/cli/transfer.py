@@ -107,7 +107,7 @@ def _until(deployment: Deployment, import_id: str, states: set[str], doing: str)
     told = 0
     with _status(doing) as tell:
         while True:
-            found = deployment.query("_system/cli/queryImport:default", {"importId": import_id})
+            found = deployment.call("_system/cli/queryImport:default", {"importId": import_id})
             if found is None:
                 raise ReactorError("the import is gone from the server.", code="ImportFailed")
             state = found["state"]
@@ -171,7 +171,7 @@ def export(
 def _exported(deployment: Deployment) -> dict[str, Any]:
     with _status("exporting") as tell:
         while True:
-            found = deployment.query("_system/cli/exports:getLatest", {})
+            found = deployment.call("_system/cli/exports:getLatest", {})
             if found["state"] == "completed":
                 return found
             if found["state"] in ("failed", "canceled"):

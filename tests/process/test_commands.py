@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 
 from tests.support.server import ADMIN_KEY, ReactorProcess, running_server
+from tests.support.sync_client import SyncClient
 
 pytestmark = pytest.mark.process
 
@@ -176,3 +177,19 @@ def test_functions_are_described(server: ReactorProcess, tmp_path: Path) -> None
     assert spec["url"] == server.url
     assert "notes.js:newest" in {entry["identifier"] for entry in spec["functions"]}
     assert json.loads(reactor(server, "function-spec").stdout) == spec
+
+
+async def test_why_a_query_ran_again_is_told(server: ReactorProcess) -> None:
+    client = SyncClient(server.ws_url)
+    await client.open()
+    count = await client.subscribe("notes:count")
+    server.mutation("notes:add", {"text": "for why"})
+    await client.until(lambda: len(count.updates) == 2)
+    await client.close()
+    told = reactor(server, "why", "notes:count", "--limit", "1")
+    assert told.returncode == 0, told.stderr
+    assert "notes:add" in told.stdout
+    assert "a new result for 1 subscribers" in told.stdout
+    [run] = json.loads(reactor(server, "why", "notes:count", "--limit", "1", "--json").stdout)
+    assert (run["cause"], run["mutation"], run["table"]) == ("commit", "notes:add", "notes")
+    assert reactor(server, "why", "notes:fail").stderr == "No live query has run yet.\n"
