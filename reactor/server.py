@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from reactor.admin import system as _system  # noqa: F401  # makes its functions part of every app
+from reactor.admin.backup import BackupApi
 from reactor.admin.deployment import DeploymentApi
 from reactor.admin.environment import EnvironmentApi
 from reactor.admin.function_log import FunctionLog
@@ -47,10 +48,12 @@ from reactor.http.router import Router
 from reactor.http.site import Site
 from reactor.http.status_page import ListedFunction, render_status_page
 from reactor.http.storage import StorageApi
+from reactor.kept import kept_secret, open_blobs
 from reactor.kit.aggregate import use_aggregates
 from reactor.kit.work import check_pools_soon
 from reactor.model.environment import EnvironmentVariables
 from reactor.model.system_tables import ensure_system_tables
+from reactor.restore import refuse_half_restored
 from reactor.runtime.app import App
 from reactor.runtime.backend import LiveBackend
 from reactor.runtime.cron_declarations import declared_crons
@@ -60,9 +63,6 @@ from reactor.runtime.file_service import FILE_PATH, UPLOAD_PATH, FileService
 from reactor.runtime.host import Host
 from reactor.runtime.loader import AppLoader
 from reactor.runtime.poison import PoisonGuard
-from reactor.store.blob_files import FileBlobs
-from reactor.store.blob_objects import ObjectBlobs
-from reactor.store.blobs import BlobStore
 from reactor.store.sqlite.retention import Retention
 from reactor.store.sqlite.store import SqliteStore
 from reactor.sync.server import SyncServer
@@ -151,6 +151,7 @@ class Reactor:
         if self._router is not None:
             return
         settings = self.settings
+        refuse_half_restored(settings.data)
         async with contextlib.AsyncExitStack() as undo:
             store = SqliteStore(
                 settings.data,
@@ -173,10 +174,10 @@ class Reactor:
             self.environment.listen(self._variables_changed)
             self.files = FileService(
                 database,
-                await self._blobs(database),
+                await open_blobs(settings, database),
                 self.clock,
                 settings.limits,
-                secret=await _kept_secret(database, "upload_key"),
+                secret=await kept_secret(database, "upload_key"),
                 origin=lambda: self.url,
             )
             self.host = Host(
@@ -185,7 +186,7 @@ class Reactor:
                 environment=_Environment(self),
                 variables=self.environment,
                 poison=poison,
-                cursor_key=await _kept_secret(database, "cursor_key"),
+                cursor_key=await kept_secret(database, "cursor_key"),
                 dev=settings.dev,
                 files=self.files,
             )
@@ -476,6 +477,16 @@ class Reactor:
         routes.update(metrics.routes())
         routes.update(self._health.routes())
         routes.update(LogApi(self.log, who_asks, poll_s=self.settings.limits.log_poll_s).routes())
+        routes.update(
+            BackupApi(
+                self.database,
+                self.files,
+                who_asks,
+                scratch=self.settings.data,
+                send_stall_s=self.settings.limits.send_stall_s,
+                version=version(),
+            ).routes()
+        )
         if isinstance(self.clock, ManualClock):
             routes["POST", "/api/testing/advance_clock"] = self._advance_clock
         return routes
@@ -534,17 +545,6 @@ class Reactor:
             logger.info("the admin key is kept in %s", kept.path)
         return KeptAdminKey(settings.data)
 
-    async def _blobs(self, database: Database) -> BlobStore:
-        url = self.settings.files
-        if url is None:
-            blobs: BlobStore = FileBlobs(self.settings.data / "files")
-        else:
-            # Below a name of this database's own: two deployments that share a bucket never take each other's for orphans.
-            own = (await _kept_secret(database, "files_prefix"))[:8].hex()
-            blobs = ObjectBlobs(f"{url.rstrip('/')}/{own}")
-        await blobs.open()
-        return blobs
-
     def _log_fatal(self, error: BaseException) -> None:
         logger.critical("the database can't go on: %s. Restart the server.", error)
 
@@ -571,23 +571,6 @@ class _Environment(Mapping[str, str]):
 
     def __len__(self) -> int:
         return len({**os.environ, **self._own()})
-
-
-async def _kept_secret(database: Database, name: str) -> bytes:
-    """32 random bytes that outlive restarts, kept in the database under `name`."""
-    key = f"secret.{name}"
-    kept = await database.store.read(lambda reader: reader.get_meta(key))
-    if kept is not None:
-        return kept
-    made = secrets.token_bytes(32)
-
-    def keep(writer: Any) -> None:
-        writer.begin()
-        writer.put_meta(key, made)
-        writer.commit()
-
-    await database.store.write(keep)
-    return made
 
 
 def _listed(fn: RegisteredFunction) -> ListedFunction:

@@ -17,6 +17,7 @@ from reactor.engine.ranges import make_range
 from reactor.engine.transaction import Transaction
 from reactor.engine.write_transaction import WriteTransaction
 from reactor.store.catalogue import Catalogue, TableInfo
+from reactor.store.protocol import Reader
 from reactor.values.keys import decode_key
 from reactor.values.wire import decode
 
@@ -73,6 +74,17 @@ def file_by_key(tx: Transaction, key: str) -> StoredEntry | None:
 def known_blobs(tx: Transaction, names: Iterable[str]) -> set[str]:
     """Those of the blobs that belong to a file."""
     return {name for name in names if _lookup(tx, "by_blob", name) is not None}
+
+
+def blob_names(reader: Reader, catalogue: Catalogue) -> list[str]:
+    """The blobs of all files, however many."""
+    index = catalogue.tables[FILES].indexes["by_blob"]
+    names: list[str] = []
+    start = b""
+    while rows := reader.scan(index, start, None, reverse=False, limit=1000):
+        names += [decode_key(key)[0] for key, _ in rows]
+        start = rows[-1][0] + b"\x00"
+    return names
 
 
 def deleted_blobs(record: CommitRecord, catalogue: Catalogue) -> list[str]:

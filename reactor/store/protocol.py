@@ -349,6 +349,10 @@ class Store(Protocol):
         """Open a snapshot, run `job` on it, end it: one hop. Now and then the job is run again, on a newer one."""
         ...
 
+    def check_copy(self, path: Path) -> None:
+        """Read a copy that `Reader.copy_into` made, all of it; blocks. Raises StoreError where it is damaged."""
+        ...
+
     async def open_snapshots(self, count: int) -> list[Snapshot]:
         """Open up to `count` (at least one) snapshots that share one timestamp."""
         ...

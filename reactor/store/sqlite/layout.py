@@ -10,14 +10,14 @@ from reactor.errors import StoreError
 from reactor.store.catalogue import SYSTEM_TABLES
 from reactor.store.sqlite import hidden, tables
 
-__all__ = ["DATA_FILE", "FORMAT", "Synchronous", "set_up_checkpointer", "set_up_reader", "set_up_writer"]
+__all__ = ["APPLICATION", "DATA_FILE", "FORMAT", "Synchronous", "set_up_checkpointer", "set_up_reader", "set_up_writer"]
 
 Synchronous = Literal["FULL", "NORMAL", "OFF"]
 
 DATA_FILE: Final = "data.sqlite3"
 FORMAT: Final = 2
 """Rises when an older reactor could not work with the file any more; kept in the file's `user_version`."""
-_APPLICATION: Final = int.from_bytes(b"rctr", "big")
+APPLICATION: Final = int.from_bytes(b"rctr", "big")
 
 # A row for each index that does not hold all documents yet.
 _BACKFILLS: Final = (
@@ -73,7 +73,7 @@ def set_up_writer(raw: sqlite3.Connection, directory: Path, synchronous: Synchro
     application, version = _pragma(raw, "application_id"), int(_pragma(raw, "user_version"))
     is_new = raw.execute("SELECT count(*) FROM sqlite_schema").fetchone()[0] == 0 and version == 0
     if not is_new:
-        if application != _APPLICATION:
+        if application != APPLICATION:
             raise StoreError(f"{directory / DATA_FILE} is not a reactor database: choose another data directory.")
         if version > FORMAT:
             raise StoreError(
@@ -95,7 +95,7 @@ def set_up_writer(raw: sqlite3.Connection, directory: Path, synchronous: Synchro
             raw.execute(statement)
         for name, number in SYSTEM_TABLES.items():
             tables.add_table(raw, number, name)
-        raw.execute(f"PRAGMA application_id = {_APPLICATION}")
+        raw.execute(f"PRAGMA application_id = {APPLICATION}")
         raw.execute(f"PRAGMA user_version = {FORMAT}")
         raw.execute("COMMIT")
     elif version < FORMAT:

@@ -19,6 +19,7 @@ from reactor.store.sqlite.gate import Gate
 from reactor.store.sqlite.layout import DATA_FILE, Synchronous, set_up_reader, set_up_writer
 from reactor.store.sqlite.pool import ReaderPool
 from reactor.store.sqlite.retention import Pruner, Retention
+from reactor.store.sqlite.verify import check_copy
 from reactor.store.sqlite.writer import SqliteWriter
 
 __all__ = ["SqliteStore"]
@@ -206,6 +207,10 @@ class SqliteStore:
     async def read(self, job: Callable[[Reader], T], /) -> T:
         """Run `job` on a snapshot of its own. Cancelling the caller interrupts the read."""
         return await self._pool.read(job)
+
+    def check_copy(self, path: Path) -> None:
+        """See `verify.check_copy`."""
+        check_copy(path)
 
     async def open_snapshots(self, count: int) -> list[Snapshot]:
         """Open up to `count` (at least one) snapshots that share one timestamp: as many as there are free readers."""
