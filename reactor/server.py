@@ -9,7 +9,6 @@ import asyncio
 import contextlib
 import logging
 import os
-import secrets
 import sys
 import traceback
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping

@@ -9,6 +9,7 @@ from typing import Annotated, Any, NoReturn
 import typer
 
 from reactor.cli.admin_key import admin_key as admin_key_commands
+from reactor.cli.backup import backup, restore
 from reactor.cli.codegen import codegen
 from reactor.cli.data import data as data_command
 from reactor.cli.env import env
@@ -213,6 +214,15 @@ cli.command(
     rich_help_panel=ASKING,
     epilog="Examples:  [bold]reactor export backup.zip --include-files[/bold]   [bold]reactor export[/bold]",
 )(export)
+cli.command(
+    rich_help_panel=ASKING,
+    epilog="Examples:  [bold]reactor backup[/bold]   [bold]reactor backup /var/backups --url https://app.example.com[/bold]",
+)(backup)
+cli.command(
+    rich_help_panel=ASKING,
+    epilog="Examples:  [bold]reactor restore reactor-backup.zip[/bold]   "
+    "[bold]reactor restore reactor-backup.zip --data /var/lib/app --replace[/bold]",
+)(restore)
 cli.command(
     "function-spec", rich_help_panel=ASKING, epilog="Example:  [bold]reactor function-spec --out spec.json[/bold]"
 )(function_spec)

@@ -3,24 +3,21 @@
 from __future__ import annotations
 
 import contextlib
-import os
 import sys
 import time
 from collections.abc import Iterator
 from enum import StrEnum
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Final
+from typing import Annotated, Any, Final
 
 import typer
 
+from reactor.cli.download import progress_bar, save
 from reactor.cli.options import AdminKey, App, Data, Url
 from reactor.cli.target import Deployment, find_deployment
 from reactor.errors import ReactorError
 
-if TYPE_CHECKING:
-    from rich.progress import Progress
-
-__all__ = ["export", "import_", "progress_bar"]
+__all__ = ["export", "import_"]
 
 PART_BYTES: Final = 5 * 1024 * 1024
 POLL_S: Final = 0.3
@@ -156,12 +153,7 @@ def export(
         deployment.request("POST", f"/api/export/request/zip?includeStorage={'true' if include_files else 'false'}")
         found = _exported(deployment)
         with deployment.stream("GET", f"/api/export/zip/{found['_id']}", timeout_s=300) as answer:
-            name = answer.headers.get("content-disposition", "").partition("filename=")[2].strip('"')
-            target = path / (Path(name).name or "snapshot.zip") if path.is_dir() else path
-            if target.exists():
-                raise ReactorError(f"{target} is there already.", code="FileExists")
-            size = answer.headers.get("content-length")
-            _save(target, answer.iter_bytes(), int(size) if size else None)
+            target = save(path, answer, "snapshot.zip")
     except KeyboardInterrupt:
         typer.echo("Interrupted: no file was written.", err=True)
         raise typer.Exit(130) from None
@@ -178,37 +170,6 @@ def _exported(deployment: Deployment) -> dict[str, Any]:
                 raise ReactorError(f"the export {found['state']}; the server's log says why.", code="ExportFailed")
             tell(found.get("progress_message") or "exporting")
             time.sleep(POLL_S)
-
-
-def _save(target: Path, pieces: Iterator[bytes], total: int | None) -> None:
-    """Write a download beside its place, and move it there once it is whole."""
-    beside = target.with_name(target.name + ".part")
-    try:
-        with progress_bar() as progress, beside.open("wb") as file:
-            task = progress.add_task("downloading", total=total)
-            for piece in pieces:
-                file.write(piece)
-                progress.advance(task, len(piece))
-        os.replace(beside, target)
-    except BaseException:
-        beside.unlink(missing_ok=True)
-        raise
-
-
-def progress_bar() -> Progress:
-    """Bytes on their way, in a terminal; silent elsewhere."""
-    from rich.console import Console
-    from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn, TransferSpeedColumn
-
-    console = Console(stderr=True)
-    columns = (
-        TextColumn("{task.description}"),
-        BarColumn(),
-        DownloadColumn(),
-        TransferSpeedColumn(),
-        TimeRemainingColumn(),
-    )
-    return Progress(*columns, console=console, disable=not console.is_terminal, transient=True)
 
 
 @contextlib.contextmanager
