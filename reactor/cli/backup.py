@@ -12,6 +12,7 @@ from reactor.cli.download import progress_bar, save
 from reactor.cli.options import AdminKey, App, Data, Url
 from reactor.cli.target import find_deployment
 from reactor.errors import ReactorError
+from reactor.faults import arm_from_environment
 
 if TYPE_CHECKING:
     from reactor.store.backup_archive import Manifest
@@ -79,6 +80,7 @@ def restore(
     if not file.is_file():
         raise ReactorError(f"there is no file {file}.", code="NoFile")
     settings = load_settings(app, flags={"data": data})
+    arm_from_environment()
     try:
         with progress_bar() as progress:
             task = progress.add_task("restoring", total=None)
