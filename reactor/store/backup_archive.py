@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import io
+import struct
 import zipfile
 import zlib
 from collections.abc import Callable, Iterator
@@ -28,6 +29,12 @@ PIECE_BYTES: Final = 1024 * 1024
 MANIFEST_MAX_BYTES: Final = 1024 * 1024 * 1024
 _EPOCH: Final = (1980, 1, 1, 0, 0, 0)
 """The same state gives the same archive, whenever it is written."""
+
+
+_DAMAGE: Final = (
+    zipfile.BadZipFile, zlib.error, struct.error, KeyError, EOFError, NotImplementedError, RuntimeError, ValueError, OSError,
+)  # fmt: skip
+"""What reading a zip raises that is damaged here or there; an OSError with a number is the disk's."""
 
 
 class BadBackup(ReactorError):
@@ -130,7 +137,7 @@ def read_archive(
                     sink(name, checked.pieces(source))
                 checked.must_be_whole()
             return manifest
-    except (zipfile.BadZipFile, zlib.error, KeyError, EOFError, NotImplementedError, OSError) as error:
+    except _DAMAGE as error:
         if isinstance(error, OSError) and error.errno is not None:
             raise
         raise BadBackup(f"{path} is not a whole backup: {error}") from None

@@ -47,19 +47,22 @@ def test_the_same_contents_give_the_same_bytes(tmp_path: Path) -> None:
     assert (tmp_path / "a.zip").read_bytes() == (tmp_path / "b.zip").read_bytes()
 
 
-def test_any_byte_that_is_missing_or_changed_is_noticed(tmp_path: Path) -> None:
+def test_what_is_missing_or_changed_is_noticed(tmp_path: Path) -> None:
     path = tmp_path / "a.zip"
     write(path)
-    whole = path.read_bytes()
+    whole, contents = path.read_bytes(), read(path)
     for length in range(0, len(whole), 7):
         path.write_bytes(whole[:length])
         with pytest.raises(BadBackup):
             read(path)
-    body = whole.index(b"PK", 4) - 1
-    for at in range(70, body, 11):
+    refused = 0
+    for at in range(len(whole)):
         path.write_bytes(whole[:at] + bytes([whole[at] ^ 1]) + whole[at + 1 :])
-        with pytest.raises(BadBackup):
-            read(path)
+        try:
+            assert read(path) == contents  # zip repeats itself, and deflate has bits that mean nothing
+        except BadBackup:
+            refused += 1
+    assert refused > len(whole) / 2
 
 
 def test_a_manifest_that_says_otherwise_is_not_believed(tmp_path: Path) -> None:
