@@ -6,6 +6,7 @@ at its end, says that it is complete. Names in it are ours: `data.sqlite3`, `fil
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import io
 import struct
@@ -34,7 +35,8 @@ _EPOCH: Final = (1980, 1, 1, 0, 0, 0)
 _DAMAGE: Final = (
     zipfile.BadZipFile, zlib.error, struct.error, KeyError, EOFError, NotImplementedError, RuntimeError, ValueError, OSError,
 )  # fmt: skip
-"""What reading a zip raises that is damaged here or there; an OSError with a number is the disk's."""
+"""What reading a zip raises that is damaged here or there; an OSError is the disk's, unless it has no number
+or says that a position can't be one."""
 
 
 class BadBackup(ReactorError):
@@ -138,7 +140,7 @@ def read_archive(
                 checked.must_be_whole()
             return manifest
     except _DAMAGE as error:
-        if isinstance(error, OSError) and error.errno is not None:
+        if isinstance(error, OSError) and error.errno not in (None, errno.EINVAL):
             raise
         raise BadBackup(f"{path} is not a whole backup: {error}") from None
 
