@@ -22,7 +22,7 @@ from reactor.limits import MIB, Limits
 from reactor.runtime.loader import AppLoader
 from tests.docs.snippets import PAGES, REPOSITORY, Block, Page, read_page
 from tests.support.driver import CLIENTS, require_node
-from tests.support.server import running_server
+from tests.support.server import ADMIN_KEY, running_server
 
 GUIDE = [read_page(path) for path in PAGES]
 WITH_APP = [page for page in GUIDE if page.app_modules()]
@@ -126,6 +126,11 @@ def test_clients_of_every_kind_reach_a_server(page: Page, tmp_path: Path) -> Non
                 assert run([sys.executable, "-c", text], tmp_path) == "hello\n"
             else:
                 lines = [line for line in text.splitlines() if line]
+                if text.startswith("reactor "):
+                    where = {"CONVEX_SELF_HOSTED_URL": server.url, "CONVEX_SELF_HOSTED_ADMIN_KEY": ADMIN_KEY}
+                    for line in lines:
+                        run(["sh", "-ec", line], tmp_path, **where)
+                    continue
                 answers = [json.loads(run(["sh", "-ec", line], tmp_path)) for line in lines]
                 assert [answer["status"] for answer in answers] == ["success"] * len(lines)
                 assert answers[1]["value"] == answers[2]["value"]
