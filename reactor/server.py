@@ -50,12 +50,14 @@ from reactor.http.storage import StorageApi
 from reactor.kept import kept_secret, open_blobs
 from reactor.kit.aggregate import use_aggregates
 from reactor.kit.work import check_pools_soon
+from reactor.model.deployment_events import record_push
 from reactor.model.environment import EnvironmentVariables
 from reactor.model.system_tables import ensure_system_tables
 from reactor.restore import refuse_half_restored
 from reactor.runtime.app import App
 from reactor.runtime.backend import LiveBackend
 from reactor.runtime.cron_declarations import declared_crons
+from reactor.runtime.deployed import describe_app
 from reactor.runtime.environment import loading_with
 from reactor.runtime.executions import Executions, print_log_lines
 from reactor.runtime.file_service import FILE_PATH, UPLOAD_PATH, FileService
@@ -333,6 +335,11 @@ class Reactor:
         await self.scheduler.start()
         await self.crons.use(crons)
         self.identities.use(identities)
+        deployed = describe_app(app, crons, [provider.describe() for provider in identities.providers])
+        try:
+            await self.database.write(lambda tx: record_push(tx, deployed))
+        except ReactorError as error:  # the code is in force all the same
+            logger.warning("the history of deploys has no entry for this one: %s", error)
 
     @contextlib.asynccontextmanager
     async def lifespan(self, _: Any = None) -> AsyncIterator[None]:

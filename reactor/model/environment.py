@@ -18,6 +18,7 @@ from reactor.engine.ranges import make_range
 from reactor.engine.transaction import Transaction
 from reactor.engine.write_transaction import WriteTransaction
 from reactor.errors import ReactorError
+from reactor.model.deployment_events import record_event
 from reactor.values.wire import decode
 
 __all__ = ["BUILT_IN", "EnvironmentVariables", "InvalidVariable", "all_variables", "read_variable", "update_variables"]
@@ -114,16 +115,20 @@ def update_variables(tx: WriteTransaction, changes: Changes) -> dict[str, str]:
     table = tx.catalogue.tables[TABLE]
     for name, value in changes:
         there = documents.get(name)
+        if value == (None if there is None else there["value"]):
+            continue
         if value is None:
-            if there is not None:
-                tx.delete(table, there["_id"])
-                del documents[name]
+            assert there is not None
+            tx.delete(table, there["_id"])
+            del documents[name]
         elif there is None:
             tx.insert(TABLE, {"name": name, "value": value})
             documents[name] = {"name": name, "value": value}
         else:
             tx.patch(table, there["_id"], {"value": value})
             documents[name] = {**there, "value": value}
+        verb = "delete" if value is None else "create" if there is None else "update"
+        record_event(tx, f"{verb}_environment_variable", {"variable_name": name})
     variables = {name: documents[name]["value"] for name in sorted(documents)}
     if len(variables) > MAX_VARIABLES:
         raise InvalidVariable(

@@ -25,6 +25,7 @@ SYSTEM_TABLES: Final[dict[str, dict[str, tuple[str, ...]]]] = {
         "by_completed_time": ("completedTime",),
     },
     "_environment_variables": {"by_name": ("name",)},
+    "_deployment_events": {},
     "_cron_jobs": {"by_name": ("name",)},
     "_cron_job_runs": {"by_name_and_time": ("name", "scheduledTime")},
     "_files": {"by_storage_id": ("storageId",), "by_key": ("key",), "by_blob": ("blob",)},
