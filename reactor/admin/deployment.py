@@ -39,7 +39,8 @@ _OPERATIONS: Final = (
 _PUSH: Final = (
     "PushNotSupported",
     "This deployment runs Python functions; they are loaded from the server's functions package. Nothing to push from "
-    "npm: save the files where `reactor dev` runs, or start the server again with the new code.",
+    "npm: save the files where `reactor dev` runs, or start the server again with the new code. TypeScript types come from "
+    "`reactor codegen`.",
 )
 _INLINE: Final = (
     "InlineQueryNotSupported",

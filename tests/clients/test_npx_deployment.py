@@ -210,3 +210,4 @@ def test_agents_reach_tables_data_functions_and_variables(
         assert "FOR_AGENTS" in [variable["name"] for variable in mcp.tool("envList", **at)["variables"]]
         ran = mcp.tool("run", functionName="notes:shout", args='{"text": "x"}', **at)
         assert ran["result"] == "X"
+        assert "notes:shout" in mcp.tool("logs", **at)["entries"]
