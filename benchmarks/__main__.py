@@ -20,6 +20,8 @@ ALL = (
     "jobs",
     "app_mix",
     "transfer",
+    "search",
+    "backfill",
 )
 
 
