@@ -4,20 +4,22 @@ from __future__ import annotations
 
 import os
 import shlex
+import sys
 import time
 import traceback
 from pathlib import Path
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from rich.console import Console
 from rich.text import Text
 
+from reactor.cli.json_log import json_line
 from reactor.errors import ReactorError
 
 if TYPE_CHECKING:
     from reactor.server import Reactor
 
-__all__ = ["Progress", "announce", "complain", "complain_about_app", "say"]
+__all__ = ["Progress", "announce", "complain", "complain_about_app", "say", "use_json"]
 
 UNKNOWN_KEY: Final = "made by somebody else, or elsewhere: `reactor admin-key new` makes another"
 
@@ -25,12 +27,33 @@ _out = Console(highlight=False, soft_wrap=True)
 _err = Console(highlight=False, soft_wrap=True, stderr=True)
 
 
+_json = False
+
+
+def use_json() -> None:
+    """From now on write JSON lines, for a machine."""
+    global _json
+    _json = True
+
+
+def _write(level: str, message: str, **more: Any) -> None:
+    sys.stderr.buffer.write(json_line(level, "reactor.server", message, **more))
+    sys.stderr.buffer.flush()
+
+
 def say(message: str, style: str = "dim") -> None:
+    if _json:
+        _write("INFO", message)
+        return
     _out.print(Text(message, style=style))
 
 
 def complain(message: str, *, cause: BaseException | None = None) -> None:
     """An error that stops us. The traceback only when it is not one of ours."""
+    if _json:
+        told = None if cause is None or isinstance(cause, ReactorError) else "".join(traceback.format_exception(cause))
+        _write("ERROR", message, **({} if told is None else {"error": {"traceback": told}}))
+        return
     _err.print(Text.assemble(("reactor: ", "bold red"), message))
     if cause is not None and not isinstance(cause, ReactorError):
         traceback.print_exception(cause)
@@ -60,6 +83,13 @@ def announce(reactor: Reactor, url: str, site_url: str, *, seconds: float) -> No
     """Tell where everything is, and what a front end needs to know."""
     settings = reactor.settings
     mode = "dev" if settings.dev else "serve"
+    if _json:
+        message = f"reactor {mode} ready in {seconds * 1000:.0f} ms: {_count(reactor)}"
+        where: dict[str, str] = {"url": url, "site_url": site_url}
+        if (kept := reactor.kept_key) is not None and kept.path is not None:
+            where["admin_key_file"] = str(kept.path)
+        _write("INFO", message, **where)
+        return
     _out.print(Text.assemble(("reactor ", "bold"), f"{mode} ready in {seconds * 1000:.0f} ms"))
     _row("Backend", url)
     _row("HTTP actions", site_url)
@@ -119,6 +149,9 @@ def complain_about_app(error: BaseException, app: Path, consequence: str) -> Non
             lines += [line.rstrip("\n") for line in traceback.format_exception_only(error)]
         else:
             lines += traceback.format_exception(error)
+    if _json:
+        _write("ERROR", "\n".join([*lines, consequence]))
+        return
     _err.print(Text("\n".join(lines), style="red"))
     _err.print(Text(consequence, style="bold"))
 

@@ -3,24 +3,26 @@
 from __future__ import annotations
 
 import logging
-import os
 import sys
 import time
-import traceback
-from pathlib import Path
 from types import TracebackType
+
+from reactor.cli.error_text import format_error
+from reactor.cli.json_log import JsonFormatter
 
 __all__ = ["set_up_logging"]
 
-_PACKAGE = str(Path(__file__).parents[1]) + os.sep
 _COLOURS = {logging.WARNING: "\x1b[33m", logging.ERROR: "\x1b[31m", logging.CRITICAL: "\x1b[1;31m"}
 _DIM, _PLAIN = "\x1b[2m", "\x1b[0m"
 
 
-def set_up_logging(*, dev: bool) -> None:
+def set_up_logging(*, dev: bool, json: bool = False) -> None:
     """Show warnings of everybody and all that reactor says from INFO up, on stderr. `dev` for people, else for log files."""
     handler = logging.StreamHandler()
-    handler.setFormatter(TerminalFormatter(colour=dev and sys.stderr.isatty()) if dev else FileFormatter())
+    if json:
+        handler.setFormatter(JsonFormatter())
+    else:
+        handler.setFormatter(TerminalFormatter(colour=dev and sys.stderr.isatty()) if dev else FileFormatter())
     handler.addFilter(_is_not_in_a_log_line)
     logging.basicConfig(level=logging.WARNING, handlers=[handler])
     logging.getLogger("reactor").setLevel(logging.INFO)
@@ -61,15 +63,3 @@ class TerminalFormatter(FileFormatter):
             return f"{clock} {level}{source}{record.message}"
         colour = _COLOURS.get(record.levelno, "")
         return f"{_DIM}{clock}{_PLAIN} {colour}{source}{record.message}{_PLAIN if colour else ''}"
-
-
-def format_error(error: BaseException) -> str:
-    """A traceback without the frames that led from us to the app's code; whole when none of it is the app's."""
-    told = traceback.TracebackException.from_exception(error, compact=True)
-    part: traceback.TracebackException | None = told
-    while part is not None:
-        first = next((n for n, frame in enumerate(part.stack) if not frame.filename.startswith(_PACKAGE)), None)
-        if first:
-            del part.stack[:first]
-        part = part.__cause__ or part.__context__
-    return "".join(told.format()).rstrip()

@@ -19,6 +19,7 @@ from typing import Any
 from reactor import faults
 from reactor.cli import console
 from reactor.cli.codegen import refresh_types
+from reactor.cli.json_log import ExecutionLines, writes_json
 from reactor.cli.log_output import set_up_logging
 from reactor.cli.target import URL_FILE
 from reactor.config import Settings
@@ -83,7 +84,10 @@ def serve_forever(
     """
     started = time.perf_counter()
     faulthandler.enable()
-    set_up_logging(dev=settings.dev)
+    as_json = writes_json(settings)
+    set_up_logging(dev=settings.dev, json=as_json)
+    if as_json:
+        console.use_json()
     try:
         faults.arm_from_environment()
     except ValueError as error:
@@ -137,6 +141,10 @@ async def _serve(
     from reactor.server import Reactor
 
     reactor = Reactor(settings=settings, isolated=False)
+    lines = ExecutionLines(sys.stderr.buffer) if writes_json(settings) else None
+    if lines is not None:
+        reactor.executions.clear()  # which print what functions log
+        reactor.executions.listen(lines)
     stop = _StopRequest()
     fatal: list[BaseException] = []
 
@@ -147,6 +155,8 @@ async def _serve(
     reactor.on_fatal = die
     reactor.on_progress = console.Progress()
     with stop.on_signals(), contextlib.ExitStack() as closing:
+        if lines is not None:
+            closing.callback(lines.close)
         for listener in sockets:
             closing.callback(listener.close)
         if parent is not None:

@@ -16,6 +16,7 @@ from typing import Any
 import msgspec
 
 from reactor.cli import console
+from reactor.cli.json_log import writes_json
 from reactor.cli.serving import EXIT_CANNOT_START, bind
 from reactor.config import Settings
 from reactor.errors import ReactorError
@@ -31,6 +32,8 @@ _CHILD = "from reactor.cli.supervisor import run_child; run_child()"
 
 def supervise_forever(settings: Settings) -> int:
     """Run the server in a child process until SIGINT or SIGTERM, which are passed on. Returns the exit status."""
+    if writes_json(settings):
+        console.use_json()
     try:
         sockets = bind(settings)
     except ReactorError as error:

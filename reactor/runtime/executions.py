@@ -111,6 +111,11 @@ class Executions:
 
         return stop
 
+    def clear(self) -> None:
+        """Forget all listeners."""
+        self.listeners = ()
+        self._on_line = ()
+
     def report(self, finished: Finished) -> None:
         for listener in self.listeners:
             try:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import logging
 
-from reactor.cli.log_output import FileFormatter, TerminalFormatter, format_error
+from reactor.cli.error_text import format_error
+from reactor.cli.log_output import FileFormatter, TerminalFormatter
 from reactor.errors import InvalidValue
 from reactor.values.wire import decode
 
