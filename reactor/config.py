@@ -55,6 +55,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     """Errors reach clients in full, and `/` lists the functions."""
     open_metrics: bool = False
     """Whoever asks from this machine gets `/metrics` without an admin key. Behind a proxy on it, that is everybody."""
+    traces: bool = False
+    """Send OpenTelemetry traces, to where the usual `OTEL_EXPORTER_OTLP_…` variables say. Needs `reactor[otel]`."""
     log_format: Literal["auto", "text", "json"] = "auto"
     """What `reactor serve` writes. "auto": JSON lines when its output is no terminal. `reactor dev` writes text anyway."""
     token_skew_s: float = 5.0
@@ -101,6 +103,7 @@ _SCALARS: dict[str, str] = {
     "codegen": "a directory",
     "openapi": "true or false",
     "open_metrics": "true or false",
+    "traces": "true or false",
     "log_format": "auto, text or json",
     "token_skew_s": "a number of seconds",
     "loopback_issuers": "true or false",

@@ -28,6 +28,7 @@ from reactor.admin.log_stream import LogApi
 from reactor.admin.metrics import MetricsApi
 from reactor.admin.shapes import ShapesApi
 from reactor.admin.tables import TablesApi
+from reactor.admin.tracing import Tracing
 from reactor.admin.transfer import TransferApi
 from reactor.auth.admin_key import AdminKeys
 from reactor.auth.headers import Gatekeeper
@@ -36,7 +37,7 @@ from reactor.auth.identity import Caller
 from reactor.auth.kept_key import KeptAdminKey, KeptKey, migrate_key, provide_key
 from reactor.clock import Clock, ManualClock, SystemClock
 from reactor.codegen.openapi_api import OpenApiApi
-from reactor.config import Settings, load_settings
+from reactor.config import ConfigError, Settings, load_settings
 from reactor.engine.backfill import Progress
 from reactor.engine.database import Database
 from reactor.errors import ReactorError
@@ -76,6 +77,8 @@ from reactor.workers.reaper import Reaper
 from reactor.workers.scheduler import Scheduler
 
 if TYPE_CHECKING:
+    from opentelemetry.trace import TracerProvider
+
     from reactor.runtime.registry import RegisteredFunction
 
 __all__ = ["Reactor", "version"]
@@ -103,6 +106,7 @@ class Reactor:
         *,
         settings: Settings | None = None,
         clock: Clock | None = None,
+        tracer_provider: TracerProvider | None = None,
         isolated: bool = True,
         loaded: App | None = None,
         **options: Any,
@@ -119,6 +123,7 @@ class Reactor:
         self.on_progress: Progress | None = None
         """Called while a schema change is brought to the documents: with what is going on, how many it has
         covered and about how many there are."""
+        self._tracer_provider = tracer_provider
         self.executions = Executions()
         """Told of every function that was run."""
         self.executions.listen(print_log_lines)
@@ -195,6 +200,9 @@ class Reactor:
             undo.callback(self.log.close)
             self._function_metrics = FunctionMetrics(self.executions)
             undo.callback(self._function_metrics.stop)
+            tracing = self._tracing()
+            if tracing is not None:
+                undo.callback(tracing.stop)
             self._health = HealthApi(database, self._code_state)
             self.backend = LiveBackend(database, self.host, dev=settings.dev, executions=self.executions)
             undo.push_async_callback(self.backend.close)
@@ -228,6 +236,8 @@ class Reactor:
             self._sync = SyncServer(self.backend, gatekeeper, clock=self.clock, limits=settings.limits)
             self._functions_api = FunctionApi(self.backend, gatekeeper, limits=settings.limits)
             self._site = Site(self.backend, gatekeeper, limits=settings.limits)
+            if tracing is not None:
+                self._site.on_traceparent = tracing.request
             undo.push_async_callback(self._site.close, settings.stop_grace_s)
             storage = StorageApi(self.files, limits=settings.limits)
             self._deployment_api = DeploymentApi(lambda: (self.url, self.site_url), self._functions_api.caller)
@@ -245,6 +255,7 @@ class Reactor:
                 instance_name=settings.instance_name,
                 site=self._site,
                 routes=self._routes() | {("POST", UPLOAD_PATH): storage.upload},
+                on_traceparent=None if tracing is None else tracing.request,
                 routes_below={
                     ("GET", FILE_PATH): storage.download,
                     ("HEAD", FILE_PATH): storage.download,
@@ -496,6 +507,20 @@ class Reactor:
         if isinstance(self.clock, ManualClock):
             routes["POST", "/api/testing/advance_clock"] = self._advance_clock
         return routes
+
+    def _tracing(self) -> Tracing | None:
+        provider = self._tracer_provider
+        if provider is None and self.settings.traces:
+            try:
+                from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter
+                from opentelemetry.sdk.trace import TracerProvider
+                from opentelemetry.sdk.trace.export import BatchSpanProcessor
+            except ImportError:
+                raise ConfigError("traces needs OpenTelemetry: pip install 'reactor[otel]'") from None
+            made = TracerProvider()
+            made.add_span_processor(BatchSpanProcessor(OTLPSpanExporter()))
+            provider = made
+        return None if provider is None else Tracing(self.executions, provider)
 
     def _code_state(self) -> str:
         if not self.backend.has_app:

@@ -70,8 +70,10 @@ class Router:
         site: SiteApp | None = None,
         routes: Mapping[tuple[str, str], Handler] | None = None,
         routes_below: Mapping[tuple[str, str], Handler] | None = None,
+        on_traceparent: Callable[[str, bytes], None] | None = None,
     ) -> None:
         self._sync = sync
+        self._on_traceparent = on_traceparent
         self._fallback = fallback
         self._site = site
         self._run = functions.run
@@ -99,7 +101,12 @@ class Router:
             path = route_path(scope)
             handler = self._routes.get((scope["method"], path))
             if handler is not None:
-                await self._handle(handler, Request(scope, receive, send, path))
+                request = Request(scope, receive, send, path)
+                if self._on_traceparent is not None:
+                    for name, value in scope["headers"]:
+                        if name == b"traceparent":
+                            self._on_traceparent(request.id, value)
+                await self._handle(handler, request)
             else:
                 await self._rest(path, scope, receive, send)
         elif kind == "websocket":

@@ -59,6 +59,7 @@ _ROUTED_HEADERS: Final = (
     b"forwarded",
     b"convex-request-id",
     b"content-length",
+    b"traceparent",
 )
 
 Event = MutableMapping[str, Any]
@@ -96,6 +97,8 @@ class Site:
 
     def __init__(self, backend: SiteBackend, gatekeeper: Gatekeeper, *, limits: Limits) -> None:
         self._backend, self._gatekeeper, self._limits = backend, gatekeeper, limits
+        self.on_traceparent: Callable[[str, bytes], None] | None = None
+        """Told of requests that are part of a trace: their id, and that header."""
         self._slots = asyncio.Semaphore(limits.concurrent_http_actions)
         self._tasks: set[asyncio.Task[None]] = set()
         self._waiting = 0
@@ -146,6 +149,8 @@ class Site:
         finally:
             self._waiting -= 1
         try:
+            if self.on_traceparent is not None and (traceparent := headers.get(b"traceparent")) is not None:
+                self.on_traceparent(request_id, traceparent)
             caller = caller or await self._caller(headers.get(b"authorization"))
             host = self._backend.host
             action = HttpAction(
