@@ -268,7 +268,7 @@ class LiveQueries:
         waiting = wave.waiting
         for subscriber in list(self._asking):
             # It may have been told of a later timestamp while the snapshot was being opened: time only moves forward.
-            if not subscriber.busy or max(subscriber.not_before, subscriber.ts) > ts:
+            if not subscriber.busy or subscriber.not_before > ts or subscriber.ts > ts:
                 continue
             needed = self._needed(wave, subscriber)
             if needed is None:

@@ -123,10 +123,10 @@ class Session:
         self._query_set = 0
         self._identity = 0
         self._sent = (0, 0)
-        self._sent_ts = 0
         self._sent_bytes = messages.encode_version(0, 0, 0)
         self._target = (0, 0)
         self._floor_ts = 0
+        """What it was told or saw elsewhere: no transition ends before it."""
         self._clock_skew_ms: int | None = None
 
         self._queries: dict[int, int] = {}  # id → bytes of its arguments
@@ -392,9 +392,10 @@ class Session:
             updates = _shrunk(updates, removed, self._max_transition_bytes)
 
         start = self._sent_bytes
-        self._sent = self._target
-        self._sent_ts = max(cut.ts, self._floor_ts, self._sent_ts)
-        self._sent_bytes = messages.encode_version(*self._target, self._sent_ts)
+        self._sent = query_set, identity = self._target
+        if cut.ts > self._floor_ts:
+            self._floor_ts = cut.ts
+        self._sent_bytes = messages.encode_version(query_set, identity, self._floor_ts)
         message = self._transitions.encode(
             start, self._sent_bytes, updates, removed, self._clock_skew_ms, self._now_ns()
         )
