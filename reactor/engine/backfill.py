@@ -11,7 +11,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -151,10 +151,6 @@ async def _tell(database: Database, step: _Step) -> None:
     await database.commit_alone(change)
 
 
-def _creation_time(document: Mapping[str, Any]) -> float:
-    return document["_creationTime"]
-
-
 class _Step:
     """One step: documents entered for a few milliseconds, in one transaction with the note of how far it came."""
 
@@ -185,9 +181,7 @@ class _Step:
         while True:
             rows = writer.scan(by_id, start, None, reverse=False, limit=CHUNK_ROWS)
             documents: list[Any] = [decode(body) for _, body in rows]
-            # Ids are random. A full-text index takes documents that come in order of creation together.
-            for document in sorted(documents, key=_creation_time):
-                fill(writer, index, document)
+            fill(writer, index, documents)
             if rows:
                 start = rows[-1][0] + b"\x00"
             entered += len(rows)

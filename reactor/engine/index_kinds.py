@@ -7,7 +7,7 @@ document that was there before (`fill`), which a writer may have entered already
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Final, Protocol
 
 from reactor.engine.commit_record import TextChange, TextSide
@@ -88,9 +88,17 @@ def maintain(
             MAINTAINERS[index.kind].change(writer, index, before, after)
 
 
-def fill(writer: Writer, index: IndexInfo, document: Document) -> None:
-    """Enter one document into an index of any kind; it may be there."""
+def fill(writer: Writer, index: IndexInfo, documents: Sequence[Document]) -> None:
+    """Enter documents into an index of any kind; they may be there."""
     if index.kind == "database":
-        writer.add_key(index, b"".join(key_parts(index, document)), document["_id"])
-    else:
-        MAINTAINERS[index.kind].change(writer, index, None, document)
+        for document in documents:
+            writer.add_key(index, b"".join(key_parts(index, document)), document["_id"])
+        return
+    kind = MAINTAINERS[index.kind]
+    # A full-text index takes documents together that come in order of creation; ids, the usual order, are random.
+    for document in sorted(documents, key=_creation_time):
+        kind.change(writer, index, None, document)
+
+
+def _creation_time(document: Document) -> float:
+    return document["_creationTime"]

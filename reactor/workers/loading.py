@@ -136,11 +136,10 @@ class Loader:
                 rows = writer.scan(by_id, start, None, reverse=False, limit=FILL_ROWS)
                 if not rows:
                     return None
-                for key, body in rows:
-                    document: Any = decode(body)
-                    for index in hidden.others:
-                        fill(writer, index, document)
-                    start = key + b"\x00"
+                documents: list[Any] = [decode(body) for _, body in rows]
+                for index in hidden.others:
+                    fill(writer, index, documents)
+                start = rows[-1][0] + b"\x00"
             return start
 
         while (following := await self._step(lambda w, s=start: step(w, s), adapt=False)) is not None:
