@@ -132,7 +132,9 @@ class Exporter:
             raise ExportRefused("This export is not going on.", code="ExportNotInProgress")
         task = self._running[1]
         task.cancel()
-        await asyncio.gather(asyncio.shield(task), return_exceptions=True)
+        await asyncio.gather(task, return_exceptions=True)
+        self._running = None
+        await self._end(export_id, "canceled", "The export was canceled.")  # also when it had not begun
 
     # The work
 

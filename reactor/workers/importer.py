@@ -152,8 +152,9 @@ class Importer:
         running = self._imports.get(import_id)
         if running is not None and running.task is not None:
             running.task.cancel()
-            with contextlib.suppress(asyncio.CancelledError, ReactorError):
-                await asyncio.shield(asyncio.gather(running.task, return_exceptions=True))
+            await asyncio.gather(running.task, return_exceptions=True)
+            await self._fail(running, "The import was canceled. Nothing was changed.")  # also when it had not begun
+            await self.uploads.forget(running.upload)
             return
         if await self._database.read(lambda tx: transfers.read(tx, IMPORTS, import_id)) is None:
             raise ImportRefused("There is no import with this id.", code="ImportNotFound")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+from collections.abc import AsyncIterator
 from datetime import timedelta
 from typing import Any
 
@@ -266,7 +267,7 @@ async def test_it_can_be_canceled(deployment: Deployment) -> None:
     own = deployment.reactor.importer
     token = await own.uploads.begin()
 
-    async def body() -> Any:
+    async def body() -> AsyncIterator[bytes]:
         yield b'{"name": "new"}'
 
     part = await own.uploads.add_part(token, 1, body())
