@@ -21,9 +21,6 @@ COMPLETIONS_KEPT: Final = 1_000
 """Source: deployment-api 4.1."""
 ENTRIES_KEPT: Final = 10_000
 BYTES_KEPT: Final = 16 * 1024 * 1024
-STEP_MS: Final = 0.001
-"""Cursors are milliseconds since 1970 and differ by this at least; doubles of that size hold a quarter of it."""
-
 UDF_TYPES: Final = {"query": "Query", "mutation": "Mutation", "action": "Action", "httpAction": "HttpAction"}
 
 
@@ -31,7 +28,6 @@ class Entry(NamedTuple):
     cursor: float
     """When it was entered, in milliseconds; greater than all before."""
     item: Finished | Line
-    size: int
 
 
 class FunctionLog:
@@ -39,26 +35,27 @@ class FunctionLog:
 
     def __init__(self, executions: Executions, clock: Clock) -> None:
         self._clock = clock
-        self._entries: deque[Entry] = deque()
+        self._entries: deque[tuple[int, Finished | Line, int]] = deque()
+        """With their cursors in whole microseconds, which doubles of milliseconds can tell apart; and their sizes."""
         self._completions = 0
         self._bytes = 0
-        self._last = 0.0
+        self._last = 0
         self._waiters: list[asyncio.Future[None]] = []
         self.closed = False
         self._stop = executions.listen(self._finished, self._line)
 
     def now(self) -> float:
         """A cursor behind everything there is, and before all that will be entered."""
-        self._last = max(self._last, round(self._clock.now_ns() / 1e6, 3))
-        return self._last
+        self._last = max(self._last, self._clock.now_ns() // 1000)
+        return self._last / 1000
 
     def after(self, cursor: float) -> list[Entry]:
         """The entries with a greater cursor, oldest first."""
         found: list[Entry] = []
-        for entry in reversed(self._entries):
-            if entry.cursor <= cursor:
+        for us, item, _ in reversed(self._entries):
+            if us / 1000 <= cursor:
                 break
-            found.append(entry)
+            found.append(Entry(us / 1000, item))
         found.reverse()
         return found
 
@@ -102,16 +99,18 @@ class FunctionLog:
         self._enter(line, 300 + _size(line.line))
 
     def _enter(self, item: Finished | Line, size: int) -> None:
-        now = self._clock.now_ns() / 1e6
-        cursor = self._last = round(now if now >= self._last + STEP_MS else self._last + STEP_MS, 3)
-        self._entries.append(Entry(cursor, item, size))
+        now = self._clock.now_ns() // 1000
+        if now <= self._last:
+            now = self._last + 1
+        self._last = now
+        self._entries.append((now, item, size))
         self._bytes += size
         while (
             self._completions > COMPLETIONS_KEPT or self._bytes > BYTES_KEPT or len(self._entries) > ENTRIES_KEPT
         ) and len(self._entries) > 1:
-            gone = self._entries.popleft()
-            self._bytes -= gone.size
-            if isinstance(gone.item, Finished):
+            _, gone, size = self._entries.popleft()
+            self._bytes -= size
+            if isinstance(gone, Finished):
                 self._completions -= 1
         if self._waiters:
             self._wake()

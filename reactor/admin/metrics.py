@@ -14,7 +14,7 @@ from reactor.admin.function_log import FunctionLog
 from reactor.admin.function_metrics import BUCKETS_S, FunctionMetrics
 from reactor.engine.database import Database
 from reactor.http.access import WhoAsks, require_admin
-from reactor.http.request import Request
+from reactor.http.request import HttpError, Request
 from reactor.runtime.backend import LiveBackend
 from reactor.sync.server import SyncServer
 from reactor.workers.scheduler import Scheduler
@@ -26,6 +26,11 @@ __all__ = ["MetricsApi"]
 
 Handler = Callable[[Request], Awaitable[None]]
 
+CHARTS: Final = (
+    "udf_rate", "cache_hit_percentage", "cache_hit_percentage_top_k", "latency_percentiles", "scheduled_job_lag",
+    "failure_percentage_top_k", "function_call_count_top_k", "function_concurrency", "subscription_invalidations_top_k",
+)  # fmt: skip
+"""What dashboards draw. Source: deployment-api 10.2."""
 _LOOPBACK: Final = ("127.", "::1", "::ffff:127.")
 
 
@@ -52,7 +57,8 @@ class MetricsApi:
 
     def routes(self) -> dict[tuple[str, str], Handler]:
         """Handlers by method and path."""
-        return {("GET", "/metrics"): self.metrics}
+        charts = {("GET", f"/api/app_metrics/{name}"): self.app_metrics for name in CHARTS}
+        return {("GET", "/metrics"): self.metrics, **charts}
 
     async def metrics(self, request: Request) -> None:
         """GET /metrics"""
@@ -70,6 +76,13 @@ class MetricsApi:
         body = generate_latest(self._registry)
         headers = [(b"content-type", CONTENT_TYPE_PLAIN_0_0_4.encode("ascii")), (b"cache-control", b"no-store")]
         await request.answer_raw(body, headers)
+
+    async def app_metrics(self, request: Request) -> None:
+        """GET /api/app_metrics/…: Convex's dashboard draws charts over time; we keep the newest numbers only."""
+        await require_admin(request, self._who_asks)
+        raise HttpError(
+            400, "NoTimeSeries", f"{request.path} needs numbers over time, which are not kept here: collect /metrics."
+        )
 
     def describe(self) -> Iterable[Metric]:
         """For the registry: names are not looked at when registering."""

@@ -145,6 +145,14 @@ async def test_metrics_are_for_operators(http: httpx.AsyncClient, tmp_path: Path
                 assert (await other.get("/metrics")).status_code == status
 
 
+async def test_charts_over_time_are_refused_with_what_to_do(http: httpx.AsyncClient) -> None:
+    """deployment-api 10.2"""
+    answer = await http.get("/api/app_metrics/udf_rate?path=a:b", headers=OPERATOR)
+    assert (answer.status_code, answer.json()["code"]) == (400, "NoTimeSeries")
+    assert "/metrics" in answer.json()["message"]
+    assert (await http.get("/api/app_metrics/latency_percentiles")).status_code == 403
+
+
 # Health
 
 
