@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import select
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -193,3 +194,72 @@ async def test_why_a_query_ran_again_is_told(server: ReactorProcess) -> None:
     [run] = json.loads(reactor(server, "why", "notes:count", "--limit", "1", "--json").stdout)
     assert (run["cause"], run["mutation"], run["table"]) == ("commit", "notes:add", "notes")
     assert reactor(server, "why", "notes:fail").stderr == "No live query has run yet.\n"
+
+
+def test_logs_are_told_and_followed(server: ReactorProcess) -> None:
+    server.mutation("notes:add", {"text": "in the logs"})
+    server.call("action", "notes:fail", {"why": "for the logs"})
+    told = reactor(server, "logs", "--history", "2")
+    assert told.returncode == 0, told.stderr
+    assert "mutation notes:add [LOG] 'adding in the logs'" in told.stdout
+    assert "action notes:fail" in told.stdout
+    assert "for the logs" in told.stdout
+    entries = lines(reactor(server, "logs", "--json", "--history", "2").stdout)
+    assert [entry["identifier"] for entry in entries] == ["notes:add", "notes:fail"]
+    command = [sys.executable, "-m", "reactor.cli", "logs", "--follow", "--history", "0", "--success"]
+    where = (f"--app={server.app}", f"--data={server.data}")
+    with subprocess.Popen([*command, *where], stdout=subprocess.PIPE, text=True, env=environment()) as following:
+        assert following.stdout is not None
+        # It begins with what happens after its first question, so ask until it has asked.
+        while not select.select([following.stdout], [], [], 0.2)[0]:
+            server.query("notes:count")
+        assert "query notes:count took" in following.stdout.readline()
+        following.send_signal(2)
+        assert following.wait(20) == 0
+
+
+def test_documents_are_imported_and_exported(server: ReactorProcess, tmp_path: Path) -> None:
+    before = server.query("notes:count")
+    new = tmp_path / "new.jsonl"
+    new.write_text('{"text": "one", "stars": 1}\n{"text": "two"}\n')
+    refused = reactor(server, "import", str(new), "--table", "notes")
+    assert refused.returncode == 2
+    assert "already exists" in refused.stderr
+    added = reactor(server, "import", str(new), "--table", "notes", "--append")
+    assert added.returncode == 0, added.stderr
+    assert "Imported 2 documents." in added.stderr
+    assert server.query("notes:count") == before + 2
+
+    exported = reactor(server, "export", str(tmp_path))
+    assert exported.returncode == 0, exported.stderr
+    archive = Path(exported.stdout.strip())
+    assert archive.suffix == ".zip"
+    assert reactor(server, "export", str(archive)).returncode == 2  # it is there already
+
+    unsure = reactor(server, "import", str(new), "--table", "notes", "--replace")
+    assert unsure.returncode == 2
+    assert "--yes" in unsure.stderr
+    assert server.query("notes:count") == before + 2
+    assert reactor(server, "import", str(new), "--table", "notes", "--replace", "--yes").returncode == 0
+    assert server.query("notes:count") == 2
+    back = reactor(server, "import", str(archive), "--replace-all", "--yes")
+    assert back.returncode == 0, back.stderr
+    assert server.query("notes:count") == before + 2
+
+
+def test_imports_that_can_not_be_are_refused_before_anything_is_sent(server: ReactorProcess, tmp_path: Path) -> None:
+    (tmp_path / "a.jsonl").write_text("{}\n")
+    (tmp_path / "a.what").write_text("{}\n")
+    for arguments, text in (
+        (("nowhere.jsonl", "--table", "notes"), "there is no file"),
+        (("a.jsonl",), "--table says where the documents go"),
+        (("a.what", "--table", "notes"), "say so with --format"),
+        (("a.jsonl", "--table", "notes", "--append", "--replace"), "choose one of"),
+    ):
+        file, *rest = arguments
+        done = reactor(server, "import", str(tmp_path / file), *rest)
+        assert done.returncode == 2
+        assert text in done.stderr
+    bad = reactor(server, "import", str(tmp_path / "a.jsonl"), "--table", "notes", "--append")
+    assert bad.returncode == 2
+    assert "text" in bad.stderr
