@@ -70,6 +70,7 @@ class _Followed:
         """Whoever has it may read and change `vectors`."""
         self.loading: asyncio.Task[None] | None = None
         self.catching_up: asyncio.Task[None] | None = None
+        self.clustering: asyncio.Task[None] | None = None
         self.failed: ReactorError | None = None
 
     def drop(self) -> None:
@@ -95,7 +96,7 @@ class VectorIndexes:
 
     async def close(self) -> None:
         self._closed = True
-        tasks = [t for f in self._followed.values() for t in (f.loading, f.catching_up) if t is not None]
+        tasks = [t for f in self._followed.values() for t in (f.loading, f.catching_up, f.clustering) if t is not None]
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, *self._searches, return_exceptions=True)
@@ -191,6 +192,30 @@ class VectorIndexes:
             await asyncio.to_thread(vectors.put, [_entry(row) for row in rows])
             self._check_memory(vectors.memory_bytes)
         followed.vectors = vectors
+        self._find_clusters(followed)
+
+    def _find_clusters(self, followed: _Followed) -> None:
+        """When there are too many vectors to look at all of them: find clusters, in the background."""
+        vectors = followed.vectors
+        if vectors is not None and vectors.wants_clusters and followed.clustering is None and not self._closed:
+            task = asyncio.get_running_loop().create_task(self._cluster(followed, vectors))
+            followed.clustering = task
+
+    async def _cluster(self, followed: _Followed, vectors: VectorSet) -> None:
+        from reactor.search.clusters import train
+
+        name = f"{followed.info.table}.{followed.info.name}"
+        clusters = None
+        try:
+            async with followed.turn:
+                view = vectors.begin_clusters()
+            clusters = await asyncio.to_thread(train, view)
+        except Exception:
+            logger.exception("the vector index %s stays without clusters: its searches look at all vectors", name)
+        finally:
+            async with followed.turn:
+                await asyncio.shield(asyncio.to_thread(vectors.use_clusters, clusters))
+            followed.clustering = None
 
     async def _read(self, job: Callable[[Reader], T]) -> T:
         return await self._database.store.read(job)
@@ -231,6 +256,7 @@ class VectorIndexes:
         for id in ids:
             if changed.get(id, ts + 1) <= ts:
                 del changed[id]
+        self._find_clusters(followed)
         try:
             self._check_memory()
         except LimitExceeded as error:

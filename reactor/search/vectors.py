@@ -1,8 +1,10 @@
-"""The vectors of one index in memory: which documents may be among the nearest ones. Exact: none that is, is left out.
+"""The vectors of one index in memory: which documents may be among the nearest ones.
 
 `candidates` looks at all vectors (or those that the filters leave) by their high planes, keeps those whose bounds reach
 the limit-th best, narrows these by both planes, and gives the few that are left; whoever has the vectors themselves then
 ranks them (`ranked`). About two bytes a dimension are kept, and no vector itself.
+
+Up to `exact_up_to` vectors none of the nearest is ever left out. With more, `search.clusters` say where to look.
 
 Not thread-safe: the caller lets one in at a time.
 """
@@ -18,10 +20,12 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
+from reactor.search.clusters import Clusters, View, nearest_centroids
 from reactor.search.planes import SLACK, Floats, Probe, dots, quantise
 
 __all__ = ["Entry", "VectorSet", "ranked", "unit_vector"]
 
+EXACT_UP_TO: Final = 100_000
 BLOCK: Final = 8192
 """Rows that are kept together; memory grows by so many."""
 PARALLEL_FROM: Final = 4 * BLOCK
@@ -62,8 +66,12 @@ def _cosine(vector: NDArray[np.float64], unit: NDArray[np.float64]) -> float:
 class VectorSet:
     """Planes and filter keys of an index of `dimensions` and so many filter `fields`, by document id."""
 
-    def __init__(self, dimensions: int, fields: int) -> None:
+    def __init__(self, dimensions: int, fields: int, exact_up_to: int = EXACT_UP_TO) -> None:
         self.dimensions = dimensions
+        self._exact_up_to = exact_up_to
+        self._clusters: Clusters | None = None
+        self._put_since: set[int] | None = None
+        """While clusters are being found: the slots that were written since."""
         self._high: list[NDArray[np.int8]] = []
         self._low: list[NDArray[np.int8]] = []
         self._scale: Floats = np.empty(0, np.float32)
@@ -91,7 +99,9 @@ class VectorSet:
     def memory_bytes(self) -> int:
         """About how much memory it takes."""
         rows = len(self._high) * BLOCK
-        return rows * (2 * self.dimensions + 13 + 4 * len(self._keys)) + 250 * len(self._ids) + self._codes_bytes
+        if self._clusters is not None:
+            rows += 2 * len(self._clusters.centroids)  # four bytes a dimension each, twice what a row takes
+        return rows * (2 * self.dimensions + 17 + 4 * len(self._keys)) + 250 * len(self._ids) + self._codes_bytes
 
     # Changes
 
@@ -111,6 +121,12 @@ class VectorSet:
         self._error_high[slots] = planes.error_high
         self._error[slots] = planes.error
         self._alive[slots] = True
+        if self._put_since is not None:
+            self._put_since.update(slots.tolist())
+        if self._clusters is not None:
+            self._clusters.of[slots] = nearest_centroids(
+                self._clusters.centroids, vectors.reshape(len(entries), self.dimensions)
+            )
         for field, (column, codes) in enumerate(zip(self._keys, self._codes, strict=True)):
             for slot, (_, _, keys) in zip(slots, entries, strict=True):
                 key = keys[field]
@@ -152,6 +168,35 @@ class VectorSet:
         )
         self._alive = np.concatenate([self._alive, np.zeros(BLOCK, bool)])
         self._keys = [np.concatenate([column, np.full(BLOCK, -1, np.int32)]) for column in self._keys]
+        if self._clusters is not None:
+            self._clusters.of = np.concatenate([self._clusters.of, np.zeros(BLOCK, np.int32)])
+
+    # Clusters
+
+    @property
+    def wants_clusters(self) -> bool:
+        """Whether there are more vectors than are searched exactly, and many more than clusters were found for."""
+        made_for = 0 if self._clusters is None else self._clusters.size
+        return self._put_since is None and len(self) > max(self._exact_up_to, 2 * made_for)
+
+    def begin_clusters(self) -> View:
+        """What to find clusters for (`clusters.train`), which may happen on another thread, while this set is in use."""
+        self._put_since = set()
+        return View(list(self._high), self._scale, np.flatnonzero(self._alive))
+
+    def use_clusters(self, clusters: Clusters | None) -> None:
+        """Search by these; what was written while they were found is sorted in. None: finding them has failed."""
+        since, self._put_since = self._put_since, None
+        if clusters is None:
+            return
+        missing = len(self._scale) - len(clusters.of)
+        clusters.of = np.concatenate([clusters.of, np.zeros(missing, np.int32)])
+        slots = np.array(sorted(since or ()), np.intp)
+        view = View(self._high, self._scale, slots)
+        for start in range(0, len(slots), BLOCK):
+            part = slots[start : start + BLOCK]
+            clusters.of[part] = nearest_centroids(clusters.centroids, view.rows(part))
+        self._clusters = clusters
 
     # Search
 
@@ -163,6 +208,11 @@ class VectorSet:
         With `any_of` only documents count that have one of these (filter field, key).
         """
         slots = self._chosen(any_of)
+        if len(slots) > self._exact_up_to and (clusters := self._clusters) is not None:
+            near = clusters.near(unit, limit * len(self) / len(slots))
+            if near is not None:
+                close = slots[near[clusters.of[slots]]]
+                slots = close if len(close) >= limit else slots
         if len(slots) <= limit:
             return [id for slot in slots if (id := self._ids[slot]) is not None]
         probe = Probe(unit)
