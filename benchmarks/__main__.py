@@ -16,6 +16,7 @@ ALL = (
     "subscriptions",
     "projection",
     "connections",
+    "vectors",
     "files",
     "jobs",
     "app_mix",

@@ -30,6 +30,9 @@ logger = logging.getLogger("reactor.engine")
 
 T = TypeVar("T")
 
+DocumentReader = tuple[TableInfo, Callable[[bytes], Any]]
+"""A table, and what makes a document of a stored body; it runs on a store thread."""
+
 CHUNK: Final = 512
 """Rows read from the store at once."""
 GATHERED: Final = 1024
@@ -39,11 +42,11 @@ ATTEMPTS: Final = 3
 
 @dataclass(frozen=True, slots=True)
 class FoundVector:
-    """One hit: the document's id, its cosine with the vector searched for, and its body, if that was asked for."""
+    """One hit: the document's id, its cosine with the vector searched for, and the document, if that was asked for."""
 
     id: str
     score: float
-    body: bytes | None = None
+    document: Any = None
 
 
 def require_libraries() -> None:
@@ -272,14 +275,14 @@ class VectorIndexes:
         limit: int,
         any_of: Sequence[tuple[int, bytes]] | None = None,
         *,
-        documents_of: TableInfo | None = None,
+        documents: DocumentReader | None = None,
     ) -> list[FoundVector]:
         """The `limit` documents nearest to `vector` (finite, of the index's length): best first, equal ones by id.
 
-        With `any_of` only those that have one of these (number of a filter field, `filter_key`). Given their table, the
-        hits have their documents. Waits while the index is being loaded. Raises ReactorError when that failed.
+        With `any_of` only those that have one of these (number of a filter field, `filter_key`). With `documents` the
+        hits have theirs. Waits while the index is being loaded. Raises ReactorError when that failed.
         """
-        task = asyncio.get_running_loop().create_task(self._search(info, vector, limit, any_of, documents_of))
+        task = asyncio.get_running_loop().create_task(self._search(info, vector, limit, any_of, documents))
         # A caller that goes away must not give up its turn while a store thread is at work on the index.
         self._searches.add(task)
         task.add_done_callback(self._searches.discard)
@@ -291,7 +294,7 @@ class VectorIndexes:
         vector: Sequence[float],
         limit: int,
         any_of: Sequence[tuple[int, bytes]] | None,
-        documents_of: TableInfo | None,
+        documents: DocumentReader | None,
     ) -> list[FoundVector]:
         followed = self._followed.get(info.number)
         if followed is None or self._closed:
@@ -312,7 +315,7 @@ class VectorIndexes:
                     ids = list(followed.changed)
                     found = await snapshot.run(
                         lambda reader, vectors=vectors, ids=ids: _find(
-                            reader, info, vectors, ids, vector, limit, any_of, documents_of
+                            reader, info, vectors, ids, vector, limit, any_of, documents
                         )
                     )
                     self._settle(followed, ids, snapshot.ts)
@@ -342,7 +345,7 @@ def _find(
     vector: Sequence[float],
     limit: int,
     any_of: Sequence[tuple[int, bytes]] | None,
-    documents_of: TableInfo | None,
+    documents: DocumentReader | None,
 ) -> list[FoundVector]:
     """On a store thread: bring the index to the snapshot, then search both."""
     from reactor.search.vectors import ranked, unit_vector
@@ -354,6 +357,12 @@ def _find(
     candidates = vectors.candidates(unit, limit, any_of)
     rows = ((row.id, row.vector) for row in reader.vectors_of(info, candidates))
     hits = ranked(unit, rows, limit)
-    if documents_of is None:
+    if documents is None:
         return [FoundVector(id, score) for id, score in hits]
-    return [FoundVector(id, score, reader.get(documents_of, id)) for id, score in hits]
+    table, read = documents
+    found: list[FoundVector] = []
+    for id, score in hits:
+        body = reader.get(table, id)
+        assert body is not None, "a document and what an index has of it are written together"
+        found.append(FoundVector(id, score, read(body)))
+    return found

@@ -107,13 +107,12 @@ async def vector_search(
             code="VectorLimitTooLargeError",
         )
     any_of = None if filter is None else _conditions(filter, binding, index)
-    found = await vectors.search(index, entries, limit, any_of, documents_of=info if documents else None)
+    found = await vectors.search(index, entries, limit, any_of, documents=(info, binding.read) if documents else None)
     hits: list[Any] = []
     for hit in found:
         id: Any = hit.id
         if documents:
-            assert hit.body is not None, "document and index entry are written together"
-            hits.append(VectorMatch(id=id, score=hit.score, document=binding.read(hit.body)))
+            hits.append(VectorMatch(id=id, score=hit.score, document=hit.document))
         else:
             hits.append(VectorHit(id=id, score=hit.score))
     return hits

@@ -24,6 +24,8 @@ from reactor import (
     Struct,
     UnsetType,
     UserIdentity,
+    VectorHit,
+    VectorMatch,
     action,
     api,
     define_schema,
@@ -49,6 +51,11 @@ class Task(Document):
     done: bool = False
 
 
+class Picture(Document):
+    album: str
+    embedding: list[float]
+
+
 class TaskTitle(Projection):
     title: str
 
@@ -63,7 +70,11 @@ class Env(Environment):
     MODE: Literal["a", "b"]
 
 
-schema = define_schema(users=define_table(User), tasks=define_table(Task).index("by_owner", "owner", "rank"))
+schema = define_schema(
+    users=define_table(User),
+    tasks=define_table(Task).index("by_owner", "owner", "rank"),
+    pictures=define_table(Picture).vector_index("by_embedding", "embedding", dimensions=3, filter_fields=["album"]),
+)
 
 
 def is_done(task: Task) -> bool:
@@ -123,6 +134,24 @@ async def surroundings(ctx: QueryCtx) -> float:
     await ctx.run_mutation(rename, id=None, title="x")  # refused
     env.MISSING  # refused
     return ctx.now()
+
+
+@action
+async def look_alike(ctx: ActionCtx, vector: list[float], album: str) -> list[VectorHit[Picture]]:
+    hits = await ctx.vector_search(Picture, "by_embedding", vector, limit=5, filter=lambda q: q.eq("album", album))
+    assert_type(hits, list[VectorHit[Picture]])
+    assert_type(hits[0].id, Id[Picture])
+    matches = await ctx.vector_search(
+        Picture, "by_embedding", vector, filter=lambda q: q.or_(q.eq("album", "a"), q.eq("album", "b")), documents=True
+    )
+    assert_type(matches, list[VectorMatch[Picture]])
+    assert_type(matches[0].document, Picture)
+    assert_type(matches[0].score, float)
+    assert_type(await ctx.vector_search("pictures", "by_embedding", vector), list[Any])
+    await ctx.vector_search(Picture, "by_embedding", vector, filter=lambda q: True)  # refused
+    await ctx.vector_search(Picture, "by_embedding", "abc")  # refused
+    hits[0].document  # refused
+    return hits
 
 
 @internal_mutation
