@@ -16,5 +16,6 @@ class Food(Document):
 schema = define_schema(
     foods=define_table(Food)
     .index("by_description", "description")
+    .search_index("search_description", "description", filter_fields=["cuisine"])
     .vector_index("by_embedding", "embedding", dimensions=DIMENSIONS, filter_fields=["cuisine"]),
 )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from functions.embedding import embed
-from reactor import ActionCtx, Id, MutationCtx, QueryCtx, Struct, action, internal_query, mutation
+from reactor import ActionCtx, Id, MutationCtx, Projection, QueryCtx, Struct, action, internal_query, mutation, query
 from schema import Food
 
 SOME = [
@@ -23,6 +23,11 @@ class Result(Struct):
     cuisine: str
     description: str
     score: float
+
+
+class FoodText(Projection):
+    cuisine: str
+    description: str
 
 
 @mutation
@@ -62,6 +67,17 @@ async def similar(ctx: ActionCtx, text: str, cuisines: list[str] | None = None, 
         for hit, food in zip(hits, foods, strict=True)
         if food is not None
     ]
+
+
+@query
+async def search(ctx: QueryCtx, text: str) -> list[FoodText]:
+    """The foods with these words in their descriptions. Unlike a vector search it is live: clients can subscribe to it."""
+    return await (
+        ctx.db.query(Food)
+        .with_search_index("search_description", lambda q: q.search("description", text))
+        .select(FoodText)
+        .take(10)
+    )
 
 
 @internal_query

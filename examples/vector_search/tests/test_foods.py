@@ -26,6 +26,14 @@ async def test_a_filter_keeps_some_cuisines(backend: Backend) -> None:
     assert {food.cuisine for food in two} == {"Thai", "Japanese"}
 
 
+async def test_words_are_found_as_they_stand(backend: Backend) -> None:
+    async with backend.subscribe(foods.search, text="dess") as updates:
+        assert await updates.next() == []
+        await backend.action(foods.populate)
+        found = await updates.next()
+    assert [food.description for food in found] == ["Ice cream, a cold sweet dessert"]
+
+
 async def test_populating_again_changes_nothing(backend: Backend) -> None:
     for _ in range(2):
         await backend.action(foods.populate)
