@@ -19,6 +19,8 @@ from pathlib import Path
 
 HERE = Path(__file__).parent
 ADMIN_KEY = "bench|0123456789"
+# Else servers of scripts that are run by themselves would make keys, and keep them below the home directory.
+os.environ.setdefault("REACTOR_ADMIN_KEY", ADMIN_KEY)
 
 
 def free_port() -> int:
