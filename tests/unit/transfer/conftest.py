@@ -35,7 +35,15 @@ FILES = {
             active: bool | None = None
             owner: Id[User] | None = None
 
+        class Note(Document):
+            text: str
+            kind: str = "note"
+            vector: list[float]
+
         schema = define_schema(
+            notes=define_table(Note)
+            .search_index("by_text", "text", filter_fields=["kind"])
+            .vector_index("by_vector", "vector", dimensions=2),
             users=define_table(User),
             items=define_table(Item).index("by_name", "name").index("by_n", "n", "name"),
             things=define_table({"content": v.any()}),
@@ -44,9 +52,9 @@ FILES = {
     "functions/items.py": """
         from typing import Any
 
-        from reactor import Id, MutationCtx, QueryCtx, StoredFile, mutation, query
+        from reactor import ActionCtx, Id, MutationCtx, QueryCtx, StoredFile, action, mutation, query
         from reactor.kit import Aggregate
-        from schema import Item, User
+        from schema import Item, Note, User
 
         by_n = Aggregate(Item, "n", sum="n")
 
@@ -85,6 +93,20 @@ FILES = {
         @query
         async def totals(ctx: QueryCtx) -> list[float]:
             return [await by_n.count(ctx), await by_n.sum(ctx)]
+
+        @mutation
+        async def add_note(ctx: MutationCtx, text: str, vector: list[float]) -> Id[Note]:
+            return await ctx.db.insert(Note(text=text, vector=vector))
+
+        @query
+        async def search(ctx: QueryCtx, text: str) -> list[str]:
+            found = await ctx.db.query(Note).with_search_index("by_text", lambda q: q.search("text", text)).collect()
+            return sorted(note.text for note in found)
+
+        @action
+        async def nearest(ctx: ActionCtx, vector: list[float]) -> list[str]:
+            hits = await ctx.vector_search(Note, "by_vector", vector, limit=3, documents=True)
+            return [hit.document.text for hit in hits]
 
         @mutation
         async def store(ctx: MutationCtx, text: str) -> Id[StoredFile]:

@@ -46,10 +46,12 @@ async def test_the_archive(deployment: Deployment) -> None:
     entries = entries_of(await deployment.export())
     assert list(entries)[:2] == ["README.md", "_tables/documents.jsonl"]
     # Smallest first.
-    assert [name.partition("/")[0] for name in entries][2:] == ["users"] * 2 + ["items"] * 2 + ["things"] * 2
+    assert [name.partition("/")[0] for name in entries][2:] == ["notes"] * 2 + ["users"] * 2 + ["items"] * 2 + [
+        "things"
+    ] * 2
     numbers = [json.loads(line) for line in entries["_tables/documents.jsonl"].splitlines()]
     tables = deployment.reactor.database.catalogue.tables
-    assert numbers == [{"name": name, "id": tables[name].number} for name in ("users", "items", "things")]
+    assert numbers == [{"name": name, "id": tables[name].number} for name in ("notes", "users", "items", "things")]
     assert entries["things/generated_schema.jsonl"] == b'"uniform"\n'
     contents = {
         line.partition(b'"content":["')[2].partition(b'"')[0]: line

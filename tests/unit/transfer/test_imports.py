@@ -331,3 +331,39 @@ async def test_what_it_needs_is_bounded(deployment: Deployment) -> None:
         importer.ImportRequest(mode="append", format="zip", component_path="a").check()
     with pytest.raises(ImportRefused, match="can't be the name of a table"):
         await deployment.import_(rows("a"), table="_storage")
+
+
+async def test_search_and_vector_indexes_are_right_afterwards(
+    deployment: Deployment, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Replaced, appended to in one transaction, appended to by a copy while clients write."""
+
+    async def found(word: str, x: float, y: float) -> tuple[list[str], list[str]]:
+        text = await deployment.query("items:search", text=word)
+        return text, await deployment.backend.action("items:nearest", vector=[x, y])
+
+    old = await deployment.mutation("items:addNote", text="old apple", vector=[1, 0])
+    assert await found("apple", 1, 0) == (["old apple"], ["old apple"])
+    async with deployment.backend.subscribe("items:search", text="apple") as apples:
+        assert await apples.next() == ["old apple"]
+        await deployment.import_([{"text": "new apple", "kind": "a", "vector": [0, 1]}], mode="replace", table="notes")
+        assert await apples.next() == ["new apple"]
+        assert await found("apple", 1, 0) == (["new apple"], ["new apple"])
+        assert await found("old", 1, 0) == ([], ["new apple"])
+        await deployment.import_([{"text": "third apple", "kind": "a", "vector": [1, 0]}], mode="append", table="notes")
+        assert await apples.next() == ["new apple", "third apple"]
+    assert await found("apple", 1, 0) == (["new apple", "third apple"], ["third apple", "new apple"])
+    monkeypatch.setattr(importer, "APPENDED_AT_ONCE", 10)
+    many = [{"text": f"pear {n}", "kind": "p", "vector": [0.5, 1 + n / 100]} for n in range(200)]
+    running = asyncio.create_task(deployment.import_(many, mode="append", table="notes"))
+    written = 0
+    while not running.done() and written < 20:
+        await deployment.mutation("items:addNote", text=f"plum {written}", vector=[-1, written / 100])
+        written += 1
+    await running
+    assert len(await deployment.query("items:search", text="pear")) == 200
+    assert len(await deployment.query("items:search", text="plum")) == written
+    assert (await found("apple", -1, 0))[0] == ["new apple", "third apple"]
+    assert (await found("apple", -1, 0))[1][0] == "plum 0"
+    assert (await found("apple", 1, 0))[1][0] == "third apple"
+    assert await deployment.query("items:get", id=old) is None
