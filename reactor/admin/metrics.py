@@ -115,6 +115,9 @@ class MetricsApi:
         yield _histogram("commit_seconds", "How long a commit to disk took.", batches.seconds, batches.total_s)
         yield gauge("writer_queue", "Mutations that wait for the writer.", database.waiting_jobs)
         yield gauge("wal_bytes", "Size of the write-ahead log.", database.store.wal_bytes())
+        vectors = self._backend.vectors
+        yield gauge("vector_index_bytes", "Memory that vector indexes take, about.", vectors.memory_bytes)
+        yield gauge("vectors", "Vectors in memory.", sum(vectors.counts.values()))
         yield gauge("websocket_connections", "Clients connected over WebSocket.", self._sync.connections)
         yield gauge("actions_running", "Actions that run.", self._backend.running_actions)
         yield gauge("scheduled_functions_running", "Scheduled functions that run.", self._scheduler.running)

@@ -107,6 +107,7 @@ async def test_metrics_count_functions_by_name_kind_and_outcome(http: httpx.Asyn
     assert found["reactor_commit_batch_size_sum", labels()] >= 2
     assert found["reactor_commit_batch_size_count", labels()] == found["reactor_commit_seconds_count", labels()]
     assert found["reactor_wal_bytes", labels()] > 0
+    assert found["reactor_vectors", labels()] == found["reactor_vector_index_bytes", labels()] == 0
     assert found["process_resident_memory_bytes", labels()] > 0
 
 
