@@ -42,6 +42,8 @@ class FunctionLog:
         self._last = 0
         self._waiters: list[asyncio.Future[None]] = []
         self.closed = False
+        self.waits = 0
+        """How many times somebody had to wait."""
         self._stop = executions.listen(self._finished, self._line)
 
     def now(self) -> float:
@@ -65,6 +67,7 @@ class FunctionLog:
             return
         waiter: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._waiters.append(waiter)
+        self.waits += 1
         await asyncio.wait([waiter], timeout=seconds)
         if not waiter.done():
             self._waiters.remove(waiter)

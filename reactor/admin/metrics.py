@@ -124,6 +124,7 @@ class MetricsApi:
         yield gauge(
             "scheduled_functions_lag_seconds", "How late the next scheduled function is.", self._scheduler.lag_s
         )
+        yield counter("log_waits", "Requests that had to wait for log entries.", self._log.waits)
         yield gauge("log_followers", "Requests that wait for log entries.", self._log.followers)
 
     def _by_function(self) -> Iterator[Metric]:

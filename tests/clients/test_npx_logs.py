@@ -134,12 +134,12 @@ def until(seen: Callable[[], bool], seconds: float = 30) -> None:
 
 def when_it_waits(server: ReactorProcess) -> None:
     """Until the follower has had its first answer and asked again."""
-    until(lambda: followers(server) == 1)
+    until(lambda: number(server, "reactor_log_followers") == 1)
 
 
-def followers(server: ReactorProcess) -> float:
+def number(server: ReactorProcess, name: str) -> float:
     text = httpx.get(f"{server.url}/metrics", headers={"authorization": f"Convex {ADMIN_KEY}"}).text
-    return next(float(line.split()[1]) for line in text.splitlines() if line.startswith("reactor_log_followers"))
+    return next(float(line.split()[1]) for line in text.splitlines() if line.startswith(f"{name} "))
 
 
 def test_the_first_follow_of_an_empty_server_loses_nothing(project: Path, tmp_path: Path) -> None:
@@ -178,10 +178,8 @@ def test_history_and_json_lines(project: Path, server: ReactorProcess) -> None:
     with following(project, server, "--history", "3", "--jsonl") as follower:
         follower.wait('"error":"Uncaught')
         before = [json.loads(line) for line in follower.lines if line.startswith("{")]
-        for _ in range(2):  # the poll that waits now ends by itself, and the next one
-            when_it_waits(server)
-            until(lambda: followers(server) == 0)
-        when_it_waits(server)
+        before_idling = number(server, "reactor_log_waits_total")
+        until(lambda: number(server, "reactor_log_waits_total") >= before_idling + 2)
         server.call("action", "talk:steps")
         follower.wait('"talk:steps","componentPath":null,"logLines":[],')
         assert follower.running
