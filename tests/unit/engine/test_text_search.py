@@ -9,14 +9,17 @@ from typing import Any
 
 import pytest
 
-from reactor.engine.commit_record import CommitRecord
+from reactor.engine.commit_record import CommitKind, CommitRecord
 from reactor.engine.deploy import WantedIndex, WantedTable, deploy
+from reactor.engine.index_kinds import fill
 from reactor.engine.invalidation import InvalidationIndex
 from reactor.engine.read_set import ReadSet
 from reactor.engine.text_search import TextSearch, text_filter
 from reactor.engine.transaction import Transaction
 from reactor.engine.write_transaction import WriteTransaction
 from reactor.search.text import make_query
+from reactor.store.catalogue import TableInfo
+from reactor.store.protocol import IndexChange, Writer
 from reactor.values.types import UNSET
 from reactor.values.wire import decode
 from tests.unit.engine.conftest import Harness, open_harness
@@ -231,3 +234,36 @@ async def test_a_dropped_index_leaves_no_tables_behind(tmp_path: Path) -> None:
 
     assert await engine.database.store.write(names) == before
     await engine.database.close()
+
+
+async def test_a_table_that_is_put_in_the_place_of_another_brings_its_search_index(engine: Harness) -> None:
+    """What an import does: documents of before are not found any more, those of now are."""
+    await deploy(engine.database, tables(SEARCH))
+    [kept, gone] = await engine.write(lambda tx: [tx.insert("rows", {"text": f"word {n}"}) for n in range(2)])
+    wanted = [IndexChange("rows", "search_text", FIELDS, kind="search")]
+
+    def begin(writer: Writer) -> TableInfo:
+        writer.begin()
+        hidden = writer.create_hidden("rows", wanted)
+        writer.mirror(engine.database.catalogue.tables["rows"], hidden)
+        writer.commit()
+        return hidden
+
+    hidden = await engine.database.store.write(begin)
+    await engine.write(lambda tx: tx.patch(tx.catalogue.tables["rows"], kept, {"text": "other word"}))
+
+    def reveal(writer: Writer) -> CommitRecord:
+        body = writer.get(hidden, kept)
+        assert body is not None
+        document: Any = decode(body)
+        fill(writer, hidden.search["search_text"], [document])  # a writer has entered it already
+        writer.reveal([hidden])
+        return CommitRecord(0, CommitKind.DEPLOY, [], ("code",))
+
+    await engine.database.commit_alone(reveal)
+
+    assert await engine.database.read(lambda tx: run(tx, "word")) == [kept]
+    assert await engine.database.read(lambda tx: run(tx, "other")) == [kept]
+    new = await engine.write(lambda tx: tx.insert("rows", {"text": "word"}))
+    assert await engine.database.read(lambda tx: set(run(tx, "word"))) == {kept, new}
+    assert gone not in await engine.database.read(lambda tx: run(tx, "1"))
