@@ -62,17 +62,21 @@ def measure(name: str, make: Any, size: int, dimensions: int) -> None:
     for label, chosen, any_of in (("", np.arange(size), None), (" half of them", odd, [(0, b"odd")])):
         times, cpu, base, recall = [], [], [], []
         subset = matrix if any_of is None else matrix[chosen]
+        true: list[set[int]] = []
         for query in queries:
             began = time.perf_counter()
             nearest = chosen[np.argpartition(-(subset @ query), 10)[:10]]
             base.append(time.perf_counter() - began)
+            true.append(set(nearest.tolist()))
+        time.sleep(0.5)  # numpy's threads go on spinning for a while
+        for query, nearest in zip(queries, true, strict=True):
             unit = unit_vector(query)
             began, used = time.perf_counter(), time.process_time()
             candidates = vectors.candidates(unit, 10, any_of)
             hits = ranked(unit, [(id, matrix[int(id)].tobytes()) for id in candidates], 10)
             times.append(time.perf_counter() - began)
             cpu.append(time.process_time() - used)
-            recall.append(len({int(id) for id, _ in hits} & set(nearest.tolist())) / 10)
+            recall.append(len({int(id) for id, _ in hits} & nearest) / 10)
         took, numpy = statistics.median(times), statistics.median(base)
         print(
             f"  {name:10} {size:9,}{label:13} {took * 1e3:7.1f} ms   processor {statistics.median(cpu) * 1e3:6.1f} ms"

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import math
 import random
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ import pytest
 
 from reactor.errors import DatabaseError, FunctionError, LimitExceeded
 from reactor.limits import Limits
+from reactor.search.vectors import VectorSet
 from tests.unit.runtime.conftest import Project
 from tests.unit.runtime.harness import Harness
 
@@ -393,3 +395,36 @@ async def test_an_index_is_loaded_at_the_next_start_and_dropped_with_its_declara
         assert again.vectors.memory_bytes > 40 * 2 * 3
     finally:
         await again.close()
+
+
+async def test_more_than_are_searched_exactly_get_clusters_while_they_are_searched_and_written(
+    project: Project, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("reactor.search.vectors.VectorSet", partial(VectorSet, exact_up_to=300))
+    app = await project(files(8))
+    dice = random.Random(4)
+
+    def near(group: int) -> list[float]:
+        return [10.0 * (group == n) + dice.gauss(0, 1) for n in range(8)]
+
+    await add(app, *[{"embedding": near(n % 8)} for n in range(400)])
+    (followed,) = app.vectors._followed.values()
+    await nearest(app, near(0))
+    clustering = followed.clustering
+    assert clustering is not None, "400 are more than 300"
+    late = await add(app, *[{"embedding": near(n % 8)} for n in range(100)])
+    await app.mutation("foods:change", steps=[{"do": "delete", "id": id} for id in late[:50]])
+    await nearest(app, near(1))
+    await clustering
+    assert followed.vectors is not None
+    assert followed.vectors._clusters is not None
+    assert followed.clustering is None
+    await add(app, *[{"embedding": near(n % 8)} for n in range(100)])
+    rows = {row["_id"]: row["embedding"] for row in await app.documents("foods")}
+    shares = []
+    for group in range(8):
+        query = near(group)
+        found = {id for id, _ in await nearest(app, query)}
+        shares.append(len(found & {id for id, _ in cosines(rows, query)[:10]}) / 10)
+    assert sum(shares) / len(shares) >= 0.95
+    assert app.vectors.counts == {"foods.by_embedding": len(rows)}
