@@ -12,7 +12,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from reactor.errors import DatabaseError, FunctionError, LimitExceeded
+from reactor.engine.vector_indexes import require_libraries
+from reactor.errors import DatabaseError, FunctionError, LimitExceeded, SchemaError
 from reactor.limits import Limits
 from reactor.search.vectors import VectorSet
 from tests.unit.runtime.conftest import Project
@@ -428,3 +429,9 @@ async def test_more_than_are_searched_exactly_get_clusters_while_they_are_search
         shares.append(len(found & {id for id, _ in cosines(rows, query)[:10]}) / 10)
     assert sum(shares) / len(shares) >= 0.95
     assert app.vectors.counts == {"foods.by_embedding": len(rows)}
+
+
+def test_without_its_libraries_a_vector_index_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
+    with pytest.raises(SchemaError, match=r"need numpy and simsimd: .*pip install 'reactor\[vectors\]'"):
+        require_libraries()
