@@ -46,9 +46,16 @@ def process(
 ) -> Iterator[subprocess.Popen[bytes]]:
     """A server process, up when the block begins and gone when it ends."""
     environment = {**os.environ, "PYTHONPATH": str(HERE.parent)}
-    server = subprocess.Popen(command, cwd=cwd, env=environment, stdout=subprocess.DEVNULL)
+    # A line for each call, while serving: it goes where the figures are not, and is there when a server does not come up.
+    log = tempfile.TemporaryFile()  # noqa: SIM115  # closed with the process
+    server = subprocess.Popen(command, cwd=cwd, env=environment, stdout=subprocess.DEVNULL, stderr=log)
     try:
-        wait_until_up(port, server, path)
+        try:
+            wait_until_up(port, server, path)
+        except SystemExit:
+            log.seek(0)
+            sys.stderr.write(log.read().decode(errors="replace"))
+            raise
         yield server
     finally:
         server.terminate()

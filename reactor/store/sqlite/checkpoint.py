@@ -121,6 +121,8 @@ class Checkpointer:
         size = self.wal_bytes()
         if size < self._truncate_at or size <= self._reused or time.monotonic() < self._not_before:
             return
+        if self._gate.copies and size < self._end_snapshots_at:
+            return
         # It grows a little each time, and by much when readers are in the way: then it has to become short again.
         mode = "RESTART" if size < 2 * self._truncate_at else "TRUNCATE"
         if not self._begin_anew(raw, size, mode):

@@ -30,6 +30,8 @@ class Gate:
     def __init__(self) -> None:
         self.commit_lock = threading.Lock()
         self.committed_ts = 0
+        self.copies = 0
+        """How many snapshots are being copied: those don't end within a moment, so nobody waits for them."""
         self._changed = threading.Condition()
         self._guests: set[Guest] = set()
         self._is_closed = False

@@ -90,6 +90,16 @@ class SnapshotReader(SqliteReader):
                 raise self._refusal()
         return result
 
+    def copy_into(self, path: Path) -> None:
+        # The lock is for other copies; whoever only looks at the number needs none.
+        with self._gate.commit_lock:
+            self._gate.copies += 1
+        try:
+            super().copy_into(path)
+        finally:
+            with self._gate.commit_lock:
+                self._gate.copies -= 1
+
     def finish(self) -> bool:
         """End the snapshot. False, and nothing done, while a job runs on it."""
         with self._lock:
