@@ -23,6 +23,7 @@ import msgspec
 from reactor.engine.backfill import NEW, Progress, fill_index
 from reactor.engine.commit_record import ANY_INDEX, CommitKind, CommitRecord, tables_changed
 from reactor.engine.database import Database, PendingSchema
+from reactor.engine.schema_progress import SchemaProgress
 from reactor.engine.write_transaction import DocumentCheck
 from reactor.errors import InvalidDocument, SchemaError, StoreError
 from reactor.faults import hit
@@ -75,11 +76,13 @@ async def deploy(
     fits: Callable[[Any, WantedTable], bool] | None = None,
     progress: Progress | None = None,
     names: Sequence[str] = ("code",),
+    schema: str = "",
 ) -> CommitRecord | None:
     """Bring the database to this schema; returns the commit of the switch.
 
     `fits(old validator, table)` may say that no document of the table needs checking because the old validator, as it
-    was stored, allowed nothing that the new one refuses. Raises SchemaError, naming the first documents that don't fit.
+    was stored, allowed nothing that the new one refuses. `schema` is its JSON text, for who looks on. Raises
+    SchemaError, naming the first documents that don't fit.
     """
     wanted = {t.name: t for t in tables}
     checks: Mapping[str, DocumentCheck] = {t.name: t.check for t in tables if t.check is not None}
@@ -98,6 +101,7 @@ async def deploy(
     stored = await database.store.read(lambda reader: reader.get_meta(_SCHEMA_META))
     old_validators: dict[str, Any] = msgspec.json.decode(stored) if stored else {}
     pending = database.pending_schema = PendingSchema(checks)
+    told = SchemaProgress(database, schema)
     try:
         for table in tables:
             if table.check is None:
@@ -109,7 +113,7 @@ async def deploy(
                 or (fits is not None and fits(old, table))
             ):
                 continue
-            await _check_documents(database, table, progress)
+            await _check_documents(database, table, progress, told)
         for index, state, _ in plan.keep:
             if state == "ready":
                 await fill_index(database, index, progress)
@@ -126,6 +130,7 @@ async def deploy(
                 if (state, name) != (index.state, index.name):
                     change.append(dataclasses.replace(index, name=name, state=state))
             writer.change_indexes(add=plan.stage, drop=plan.drop, enable=change)
+            told.end(writer)
             writer.put_meta(
                 _SCHEMA_META, msgspec.json.encode({t.name: t.validator for t in tables if t.check is not None})
             )
@@ -138,6 +143,7 @@ async def deploy(
         return await database.commit_alone(switch, committed)
     except Exception:
         # Not when it is being stopped: what is filled so far is of use to the next start.
+        await told.failed()
         await _discard_unfinished(database)
         raise
     finally:
@@ -206,13 +212,16 @@ async def _discard_unfinished(database: Database) -> None:
         await database.commit_alone(change)
 
 
-async def _check_documents(database: Database, table: WantedTable, report: Progress | None) -> None:
+async def _check_documents(
+    database: Database, table: WantedTable, report: Progress | None, told: SchemaProgress
+) -> None:
     """Read every document of a table in short snapshots; those written meanwhile are checked by their writers."""
     info = database.catalogue.tables[table.name]
     check = table.check
     assert check is not None
     by_time = info.indexes[BY_CREATION_TIME]
     total = await database.store.read(lambda reader: reader.count(by_time, b"", None))
+    await told.begin(total)
     offenders: list[str] = []
     count = 0
     start = b""
@@ -237,6 +246,7 @@ async def _check_documents(database: Database, table: WantedTable, report: Progr
             break
         offenders += found
         count += done
+        await told.checked(done)
         if report is not None:
             report(f"checking table {table.name}", count, max(total, count))
     if offenders:

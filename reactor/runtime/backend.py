@@ -14,6 +14,8 @@ import time
 from collections.abc import Callable
 from typing import Any, TypeVar
 
+import msgspec
+
 from reactor.auth.identity import ANONYMOUS, Caller
 from reactor.engine.backfill import Progress
 from reactor.engine.commit_record import CommitRecord
@@ -40,7 +42,7 @@ from reactor.runtime.subscriber import LiveSubscriber
 from reactor.runtime.waist import Failure, Outcome, Success, next_cut
 from reactor.schema.changes import is_subset
 from reactor.schema.indexes import AnyIndexDefinition, SearchIndexDefinition, VectorIndexDefinition
-from reactor.schema.spec import exact_json, validator_from_json
+from reactor.schema.spec import exact_json, schema_json, validator_from_json
 from reactor.schema.table import TableDefinition
 from reactor.store.protocol import SnapshotEnded
 
@@ -108,7 +110,8 @@ class LiveBackend:
         self._next_app = app
         try:
             async with self._database.schema_lock:
-                await deploy(self._database, tables, fits=_fits, progress=progress)
+                text = "" if schema is None else msgspec.json.encode(schema_json(schema)).decode()
+                await deploy(self._database, tables, fits=_fits, progress=progress, schema=text)
         finally:
             self._next_app = None
 

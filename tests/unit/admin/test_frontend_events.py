@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 from reactor import Reactor
 from reactor.auth.identity import Caller
+from reactor.engine import schema_progress
+from reactor.errors import SchemaError
 from reactor.model import deployment_events
-from reactor.runtime.waist import Success
+from reactor.runtime.waist import Success, next_cut
 from reactor.testing.callers import admin
 from reactor.values import wire
 from tests.support.dashboard_app import write_app
@@ -79,3 +84,71 @@ async def test_a_deploy_is_told_with_what_it_changed_and_a_restart_is_none(tmp_p
         assert second["metadata"]["modules"] == {"added": ["more.js"], "modified": ["notes.js"], "removed": ["http.js"]}
         assert second["metadata"]["schema"] is None
         assert second["metadata"]["crons"] == {"added": [], "updated": [], "deleted": []}
+
+
+NARROW = """
+from reactor import Document, define_schema, define_table
+
+
+class Note(Document):
+    text: str{more}
+
+
+schema = define_schema(notes=define_table(Note))
+"""
+
+
+async def test_a_schema_on_its_way_is_followed_until_it_is_there_or_given_up(tmp_path: Path, monkeypatch: Any) -> None:
+    monkeypatch.setattr(schema_progress, "TELL_S", 0.0)
+    (tmp_path / "schema.py").write_text(NARROW.format(more=""))
+    async with Reactor(tmp_path, data=tmp_path / "data", synchronous="OFF", dev=True) as reactor:
+        await reactor.database.write(lambda tx: [tx.insert("notes", {"text": str(n)}) for n in range(400)])
+        follower = reactor.backend.subscriber(admin())
+        follower.add(0, "_system/frontend/getSchemas:default", b"{}")
+        follower.add(1, "_system/frontend/getSchemas:schemaValidationProgress", b"{}")
+        seen: list[tuple[Any, Any]] = []
+
+        async def follow() -> None:
+            now: dict[int, Any] = {}
+            while True:
+                cut = await next_cut(follower)
+                for update in cut.updates:
+                    assert isinstance(update.version.outcome, Success)
+                    now[update.query_id] = wire.decode(update.version.outcome.value)
+                seen.append((now[0], now[1]))
+                changed.set()
+
+        async def until(condition: Any) -> None:
+            async with asyncio.timeout(30):
+                while not (seen and condition(*seen[-1])):
+                    changed.clear()
+                    await changed.wait()
+
+        changed = asyncio.Event()
+        following = asyncio.create_task(follow())
+        await until(lambda schemas, progress: progress is None)
+        for more, fits in (("\n    rank: int", False), ("\n    rank: int | None = None", True)):
+            seen.clear()
+            (tmp_path / "schema.py").write_text(NARROW.format(more=more))
+            # A wider type needs no look at documents; that of a table whose documents nobody has checked does.
+            if fits:
+                await reactor.database.store.write(forget_validators)
+                await reactor.reload()
+            else:
+                with pytest.raises(SchemaError, match="does not match the schema"):
+                    await reactor.reload()
+            await until(lambda schemas, progress, fits=fits: progress is None and ("rank" in schemas["active"]) is fits)
+            on_the_way = [(schemas, progress) for schemas, progress in seen if progress is not None]
+            assert on_the_way
+            for schemas, progress in on_the_way:
+                assert "rank" in schemas["inProgress"]
+                assert 0 <= progress["numDocsValidated"] <= progress["totalDocs"] == 400
+            assert "inProgress" not in seen[-1][0]
+        following.cancel()
+        follower.close()
+
+
+def forget_validators(writer: Any) -> None:
+    writer.begin()
+    writer.put_meta("schema", b"{}")
+    writer.commit()

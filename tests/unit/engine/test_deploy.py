@@ -171,7 +171,7 @@ async def deploy_slowly(engine: Harness, progress: Any, held: asyncio.Future[Non
     original = engine.database.commit_alone
 
     async def commit_alone(change: Any, *committed: Any) -> Any:
-        if engine.database.pending_schema is not None:
+        if engine.database.pending_schema is not None and committed:  # the switch
             await held
         return await original(change, *committed)
 
