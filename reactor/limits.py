@@ -22,6 +22,10 @@ ARRAY_MAX_ELEMENTS: Final = 8192
 OBJECT_MAX_FIELDS: Final = 1024
 FIELD_NAME_MAX_BYTES: Final = 1024
 IDENTIFIER_MAX_CHARS: Final = 64
+REQUEST_HEAD_MAX_BYTES: Final = 64 * 1024
+"""Of an HTTP request's line and headers, its URL included."""
+FUNCTION_PATH_MAX_CHARS: Final = 4096
+"""Of `module/sub:function`: as long as the path of a file may be."""
 DOCUMENT_MAX_BYTES: Final = 1 * MIB
 """A stored document, `_id` and `_creationTime` included."""
 DOCUMENT_MAX_NESTING: Final = 16

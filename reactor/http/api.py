@@ -19,7 +19,7 @@ from reactor.auth.headers import Gatekeeper
 from reactor.auth.identity import ANONYMOUS, Caller
 from reactor.http.access import require_admin
 from reactor.http.request import Answer, Head, HttpError, Request, single_slashes
-from reactor.limits import DEFAULT_LIMITS, IDENTIFIER_MAX_CHARS, Limits
+from reactor.limits import DEFAULT_LIMITS, FUNCTION_PATH_MAX_CHARS, IDENTIFIER_MAX_CHARS, Limits
 from reactor.runtime.waist import Backend, Failure, Outcome, next_cut
 from reactor.sync.messages import ProtocolError, decode_ts, encode_log_lines, encode_text, encode_ts, has_lone_surrogate
 from reactor.values.formats import clean_json, encoded_json, export_json
@@ -299,7 +299,10 @@ def _path_problem(path: str) -> str | None:
 
 
 def _check_path(path: str) -> None:
-    if (problem := _path_problem(path)) is not None:
+    # Longer ones are not remembered: thousands of them would be gigabytes.
+    too_long = len(path) > FUNCTION_PATH_MAX_CHARS
+    problem = f"it has more than {FUNCTION_PATH_MAX_CHARS} characters" if too_long else _path_problem(path)
+    if problem is not None:
         raise HttpError(
             400,
             "BadConvexFunctionIdentifier",

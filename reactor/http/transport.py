@@ -11,16 +11,19 @@ so uvicorn would take `api` for a host and tell the application `/query`. Pass `
 from __future__ import annotations
 
 import logging
-from typing import Any
+from typing import Any, Final
 
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
 
 from reactor.http.cors import cors_headers
 from reactor.http.request import DirectHandler, Head, HttpError, error_body, internal_error, too_large
+from reactor.limits import REQUEST_HEAD_MAX_BYTES
 
 __all__ = ["SyncHttpProtocol"]
 
 logger = logging.getLogger("reactor.http")
+
+_HEAD_TOO_LARGE: Final = f"The request's URL and headers are too large (limit: {REQUEST_HEAD_MAX_BYTES} bytes). Send large arguments in a body."
 
 
 class SyncHttpProtocol(HttpToolsProtocol):
@@ -33,6 +36,21 @@ class SyncHttpProtocol(HttpToolsProtocol):
             self._direct = getattr(self.app, "direct", self._direct)
         self._request: _DirectRequest | None = None
         """The direct request that is being read."""
+        self._head_bytes = 0
+        """How much of a head (or of the trailers behind a body) has come without its end."""
+
+    def data_received(self, data: bytes) -> None:
+        self._head_bytes += len(data)
+        super().data_received(data)
+        # The parser keeps what it has of a head, however much that is.
+        if self._head_bytes > REQUEST_HEAD_MAX_BYTES and not self.transport.is_closing():
+            if self.cycle is None or self.cycle.response_complete:
+                body = error_body(HttpError(431, "HeadersTooLarge", _HEAD_TOO_LARGE))
+                self.transport.write(
+                    b"%bcontent-type: application/json\r\ncontent-length: %d\r\nconnection: close\r\n\r\n%b"
+                    % (STATUS_LINE[431], len(body), body)
+                )
+            self.transport.close()
 
     def on_message_begin(self) -> None:
         self._request = None
@@ -45,6 +63,7 @@ class SyncHttpProtocol(HttpToolsProtocol):
             super().on_message_begin()
 
     def on_headers_complete(self) -> None:
+        self._head_bytes = 0
         url = self.url
         if self._direct:
             handler = self._direct.get(url.partition(b"?")[0])
@@ -72,12 +91,14 @@ class SyncHttpProtocol(HttpToolsProtocol):
         )
 
     def on_body(self, body: bytes) -> None:
+        self._head_bytes = 0
         if self._request is None:
             super().on_body(body)
         else:
             self._request.take(body)
 
     def on_message_complete(self) -> None:
+        self._head_bytes = 0
         request = self._request
         if request is None:
             super().on_message_complete()

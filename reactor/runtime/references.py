@@ -6,6 +6,7 @@ import re
 from typing import Any, Final
 
 from reactor.errors import FunctionError
+from reactor.limits import FUNCTION_PATH_MAX_CHARS
 from reactor.runtime.registry import Function
 from reactor.schema.naming import camel
 
@@ -67,11 +68,13 @@ def parse_path(text: str) -> str:
     if not colon:
         name = "default"
     parts = module.split("/")
-    if not _FUNCTION_NAME.fullmatch(name) or not all(
-        _MODULE_PART.fullmatch(part) and any(c.isalnum() for c in part) for part in parts
+    if (
+        len(text) > FUNCTION_PATH_MAX_CHARS
+        or not _FUNCTION_NAME.fullmatch(name)
+        or not all(_MODULE_PART.fullmatch(part) and any(c.isalnum() for c in part) for part in parts)
     ):
         raise FunctionError(
-            f"{text} is not a valid path to a Convex function. Paths are like `messages:list` or `folder/messages:list`.",
+            f"{text[:200]} is not a valid path to a Convex function. Paths are like `messages:list` or `folder/messages:list`.",
             code="BadConvexFunctionIdentifier",
         )
     return f"{module}:{name}"

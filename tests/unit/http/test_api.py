@@ -10,6 +10,7 @@ import pytest
 from convex import ConvexError
 from convex.http_client import ConvexHttpClient
 
+from reactor.http.api import _path_problem
 from reactor.limits import Limits
 from tests.support.door import ADMIN_KEY, Door, open_door
 
@@ -153,6 +154,16 @@ async def test_a_path_that_cannot_be_a_function_is_refused(http: httpx.AsyncClie
     """client-protocol 41."""
     message = refused(await call(http, "/api/query", path), 400, "BadConvexFunctionIdentifier")
     assert message.startswith(f"{path} is not a valid path to a Convex function.")
+
+
+async def test_a_path_of_any_length_is_refused_and_not_remembered(http: httpx.AsyncClient) -> None:
+    """Each part of it would be a name."""
+    path = "a/" * 5000 + "b:c"
+    remembered = _path_problem.cache_info().currsize
+    for endpoint in ("/api/query", "/api/mutation", "/api/action"):
+        message = refused(await call(http, endpoint, path), 400, "BadConvexFunctionIdentifier")
+        assert len(message) < 1000
+    assert _path_problem.cache_info().currsize == remembered
 
 
 @pytest.mark.parametrize("path", ["messages:list", "messages.js:list", "a/b/c:d", "messages", "messages.js"])

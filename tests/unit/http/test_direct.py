@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 import re
 from collections.abc import AsyncIterator
@@ -11,7 +12,7 @@ from contextlib import asynccontextmanager
 import httpx
 import pytest
 
-from reactor.limits import Limits
+from reactor.limits import REQUEST_HEAD_MAX_BYTES, Limits
 from tests.support.door import ADMIN_KEY, Door, open_door
 
 BODY = b'{"path":"counters:add","args":{"name":"a"}}'
@@ -179,3 +180,43 @@ async def test_a_broken_backend_is_an_internal_error(door: Door, monkeypatch: py
         assert status == 500
         assert json.loads(body)["code"] == "InternalServerError"
         assert not re.search(b"secret", body)
+
+
+@pytest.mark.parametrize("what", ["one header", "the URL", "many headers", "the trailers"])
+async def test_a_head_without_an_end_is_not_collected(door: Door, what: str) -> None:
+    """The parser would keep all of it: a stranger could fill the memory."""
+    begin, more = {
+        "one header": (b"GET /version HTTP/1.1\r\nhost: test\r\nx: ", b"a" * 10_000),
+        "the URL": (b"GET /version?", b"a" * 10_000),
+        "many headers": (b"GET /version HTTP/1.1\r\nhost: test\r\n", b"a: b\r\n" * 1_000),
+        "the trailers": (
+            b"POST /echo HTTP/1.1\r\nhost: test\r\ntransfer-encoding: chunked\r\n\r\n1\r\nx\r\n0\r\n",
+            b"a: b\r\n" * 1_000,
+        ),
+    }[what]
+    async with connect(door) as wire:
+        wire.writer.write(begin)
+        sent = 0
+        with contextlib.suppress(ConnectionError):
+            while not wire.reader.at_eof() and sent < 10_000_000:
+                wire.writer.write(more)
+                await wire.writer.drain()
+                await asyncio.sleep(0)
+                sent += len(more)
+        assert sent < 10_000_000
+
+
+async def test_a_head_that_is_too_large_is_told(door: Door) -> None:
+    async with connect(door) as wire:
+        head = b"GET /version HTTP/1.1\r\nhost: test\r\nx: "
+        wire.writer.write(head + b"a" * (REQUEST_HEAD_MAX_BYTES - len(head) + 1))  # nothing is left unread
+        status, _, body = await wire.answer()
+        assert (status, json.loads(body)["code"]) == (431, "HeadersTooLarge")
+        assert await wire.is_closed()
+
+
+async def test_large_heads_that_end_are_heard(door: Door) -> None:
+    async with connect(door) as wire:
+        for _ in range(4):
+            wire.writer.write(post(BODY, b"x: " + b"a" * 50_000))
+            assert value(await wire.answer())

@@ -289,10 +289,11 @@ def test_resolving_hides_internal_functions_and_checks_kinds(load: Any) -> None:
         FunctionError, match=r"^Trying to execute messages.js:list as Mutation, but it is defined as Query\.$"
     ):
         app.resolve("messages:list", kind="mutation")
-    for path in ("a b:c", "a:b:c", "", ":f", "a/:f", "a:1f", "x" * 65 + ":f"):
+    for path in ("a b:c", "a:b:c", "", ":f", "a/:f", "a:1f", "x" * 65 + ":f", "a/" * 5000 + "b:c"):
         with pytest.raises(FunctionError) as bad:
             app.resolve(path)
         assert bad.value.code == "BadConvexFunctionIdentifier"
+        assert len(str(bad.value)) < 1000
 
 
 def test_wrappers_below_the_decorator_are_seen_through(load: Any) -> None:
