@@ -103,6 +103,8 @@ async def deploy(
     pending = database.pending_schema = PendingSchema(checks)
     told = SchemaProgress(database, schema)
     try:
+        # A transaction that had begun without these checks is over when the writer gets to this: what it wrote is read.
+        await database.store.write(lambda writer: None)
         for table in tables:
             if table.check is None:
                 continue

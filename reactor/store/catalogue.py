@@ -102,8 +102,8 @@ class TableInfo:
 
     @property
     def all_indexes(self) -> tuple[IndexInfo, ...]:
-        """Indexes of every kind; a name belongs to one of them."""
-        return (*self.indexes.values(), *self.others)
+        """Indexes of every kind; a name belongs to one of them. What is kept for a hidden table is not among them."""
+        return (*self.indexes.values(), *self.search.values(), *self.vector.values())
 
 
 @dataclass(frozen=True, slots=True)

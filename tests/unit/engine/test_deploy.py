@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 import asyncio
+import threading
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from reactor import faults
-from reactor.engine.backfill import AFTER_STEP
+from reactor.engine.backfill import AFTER_STEP, index_states
 from reactor.engine.deploy import BEFORE_SWITCH, WantedIndex, WantedTable, deploy
 from reactor.engine.ranges import make_range
 from reactor.engine.transaction import Transaction
-from reactor.engine.write_transaction import DocumentCheck
+from reactor.engine.write_transaction import DocumentCheck, WriteTransaction
 from reactor.errors import InvalidDocument, SchemaError
+from reactor.store.protocol import IndexChange, Writer
 from tests.unit.engine.conftest import Harness, open_harness
 
 BY_N = WantedIndex("by_n", ("n",))
@@ -180,6 +183,49 @@ async def deploy_slowly(engine: Harness, progress: Any, held: asyncio.Future[Non
         await deploy(engine.database, table(check=must_have("m"), version=1), progress=progress)
     finally:
         engine.database.commit_alone = original  # type: ignore[method-assign]
+
+
+async def test_a_write_that_had_begun_before_the_deploy_is_checked_too(engine: Harness) -> None:
+    await deploy(engine.database, table())
+    begun, release = threading.Event(), threading.Event()
+
+    def slow(tx: WriteTransaction) -> None:
+        begun.set()
+        assert release.wait(10)
+        tx.insert("rows", {"n": 1})
+
+    job = engine.submit(slow)
+    await asyncio.to_thread(begun.wait, 10)
+    original = engine.database.store.write
+
+    def write(work: Callable[[Writer], Any]) -> Any:
+        release.set()  # whatever the deploy could do beside the writer is done
+        return original(work)
+
+    engine.database.store.write = write  # type: ignore[method-assign,assignment]
+    with pytest.raises(SchemaError, match="the field m is missing"):
+        await deploy(engine.database, table(check=must_have("m"), version=1))
+    await job.done
+
+
+async def test_what_an_import_fills_is_no_index_of_the_schema(engine: Harness) -> None:
+    await fill(engine, 3)
+    text = WantedIndex("by_text", ("text",), kind="search")
+    await deploy(engine.database, table(text))
+    change = IndexChange("rows", "by_text", ("text",), kind="search")
+
+    def mirror(writer: Writer) -> None:
+        writer.begin()
+        writer.mirror(engine.database.catalogue.tables["rows"], writer.create_hidden("rows", [change]))
+        writer.commit()
+
+    await engine.database.store.write(mirror)
+    await fill(engine, 1)
+    assert [s.index.name for s in await engine.database.read(index_states)] == ["by_text"]
+    await deploy(engine.database, table(WantedIndex("by_text", ("text", "n"), kind="search")))
+    search = engine.database.catalogue.tables["rows"].search
+    assert {name: index.fields for name, index in search.items()} == {"by_text": ("text", "n")}
+    await fill(engine, 1)
 
 
 async def test_a_staged_index_is_kept_and_not_ready_until_the_flag_goes(engine: Harness) -> None:
