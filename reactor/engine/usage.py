@@ -141,6 +141,7 @@ class Usage:
         return lines
 
     def _exceeded(self, name: str) -> None:
+        self.sizes_observed |= name == "bytes_read"
         code, text, _ = _TEXTS[name]
         error = LimitExceeded(text.format(limit=getattr(self.caps, name)), code=code)
         if getattr(self, name) > getattr(self.limits, name):

@@ -6,8 +6,14 @@ import random
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
+import msgspec
 import pytest
 
+from reactor.engine.read_set import ReadSet
+from reactor.engine.transaction import Transaction
+from reactor.errors import LimitExceeded
+from reactor.limits import DEFAULT_LIMITS
+from reactor.runtime.execute import execute_query
 from tests.unit.runtime.conftest import Project
 from tests.unit.runtime.harness import Harness
 
@@ -285,6 +291,31 @@ async def test_where_a_page_ends_for_its_bytes_depends_on_all_fields(app: Harnes
     assert len((await app.query("items:pageByBytes")).value["page"]) == 1
     assert ran.read_set is not None
     assert ran.read_set.touched_by(records[0])
+
+
+async def test_that_there_was_too_much_to_read_depends_on_all_fields(project: Project) -> None:
+    limits = msgspec.structs.replace(DEFAULT_LIMITS, bytes_read=700)
+    app = await project({"schema.py": SCHEMA, "functions/items.py": FUNCTIONS}, limits)
+    item = {"bucket": "a", "rank": 1, "label": "x" * 300, "stats": {"likes": 0}}
+    for _ in range(2):
+        await app.mutation("items:change", steps=[{"do": "insert", "item": item}])
+    seen: list[ReadSet] = []
+
+    def run(tx: Transaction) -> None:
+        try:
+            execute_query(app.app, app.fn("items:likes"), b"{}", tx, app.caller, host=app.host)
+        finally:
+            seen.append(tx.read_set())
+
+    with pytest.raises(LimitExceeded):
+        await app.database.read(run)
+    records: list[Any] = []
+    app.database.listen(records.append, lambda: None)
+    first = (await app.documents("items"))[0]
+    await app.mutation("items:change", steps=[{"do": "patch", "id": first["_id"], "item": {"label": "x"}}])
+
+    assert len((await app.query("items:likes")).value) == 2
+    assert seen[0].touched_by(records[0])
 
 
 async def test_ranges_of_a_narrower_projection_are_not_kept_beside_wider_ones(app: Harness) -> None:
