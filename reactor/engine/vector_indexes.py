@@ -79,6 +79,7 @@ class _Followed:
     def drop(self) -> None:
         if self.loading is not None:
             self.loading.cancel()
+        self.changed.clear()
         if self.vectors is not None:
             self.vectors.close()
             self.vectors = None
@@ -132,7 +133,7 @@ class VectorIndexes:
             return
         for write in record.writes:
             for followed in by_table.get(write.table, ()):
-                if not followed.info.roots.isdisjoint(write.fields):
+                if followed.failed is None and not followed.info.roots.isdisjoint(write.fields):
                     followed.changed[write.id] = record.ts
 
     def _after_batch(self) -> None:

@@ -390,8 +390,8 @@ class LiveQueries:
             entry.version = version
         entry.valid_from = wave.ts
         entry.valid_until = self._database.ring.first_touch(run.read_set, wave.ts)
-        if entry.valid_until is not None:
-            entry.stale_by = self._database.ring.at(entry.valid_until)
+        # None also while it is fresh: the ring alone decides how long commits stay in memory.
+        entry.stale_by = None if entry.valid_until is None else self._database.ring.at(entry.valid_until)
         entry.read_set = run.read_set
         entry.observed_time = run.observed_time
         entry.ran_at_ns = self._database.clock.now_ns()

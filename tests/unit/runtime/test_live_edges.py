@@ -121,3 +121,14 @@ async def test_a_wave_that_began_before_a_clients_last_cut_does_not_serve_it(wor
     await asyncio.gather(waiting, asking)
 
     assert client.state[1] == 1
+
+
+async def test_a_result_that_is_fresh_keeps_no_commit_in_memory(world: World) -> None:
+    """The ring bounds what commits take; entries may be many, and live for ever."""
+    (a,) = await counters(world, 1)
+    client = world.client(("counter", {"id": a}))
+    await client.cut()
+    await world.write(setting(a, 1))
+    await client.next()
+
+    assert [e.stale_by for family in world.live._families.values() for e in family.values()] == [None]

@@ -288,6 +288,8 @@ async def test_too_much_for_the_memory_that_is_allowed_is_an_error_and_nothing_i
     with pytest.raises(LimitExceeded, match="vector_memory_bytes"):
         await nearest(app, [1, 0, 0])
     assert len(await app.documents("foods")) == 1
+    await add(app, {"embedding": [1, 0, 0]})
+    assert [f.changed for f in app.vectors._followed.values()] == [{}], "what nobody will read is not gathered"
 
 
 def cosines(rows: dict[str, list[float]], vector: list[float]) -> list[tuple[str, float]]:
