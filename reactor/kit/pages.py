@@ -128,7 +128,14 @@ def _get_page(plan: Plan, limit: int, after: str | None, until: str | None) -> P
 
 
 def _prepare(plan: Plan) -> tuple[IndexRange | None, CursorSealer, bytes]:
-    """The range to read, and what cursors are sealed with: the index alone, so that they are good for all its queries."""
+    """The range to read, and what cursors are sealed with: the index alone, so that they are good for all its queries.
+
+    Raises DatabaseError for a search.
+    """
+    if plan.search is not None:
+        raise DatabaseError(
+            "A search is in order of relevance, not of an index's keys: read it with its own `.paginate`, or with `.take`."
+        )
     range_ = plan.whole_range()
     index = (
         (plan.binding.name, BY_CREATION_TIME, [])

@@ -16,7 +16,8 @@ SCHEMA = """
         topic: str
         number: int
 
-    schema = define_schema(notes=define_table(Note).index("by_topic", "topic", "number"))
+    notes = define_table(Note).index("by_topic", "topic", "number").search_index("search_topic", "topic")
+    schema = define_schema(notes=notes)
 """
 
 APP = """
@@ -61,6 +62,13 @@ APP = """
             pages.append([note.number for note in result.page])
             cursor, done = result.continue_cursor, result.is_done
         return pages
+
+    @query
+    async def searched(ctx: QueryCtx, how: str) -> Any:
+        found = ctx.db.query(Note).with_search_index("search_topic", lambda q: q.search("topic", "a"))
+        if how == "getPage":
+            return (await get_page(found, limit=100)).items
+        return (await paginator(found).paginate(PaginationOptions(num_items=100, cursor=None))).page
 
     @query
     async def got(
@@ -171,3 +179,11 @@ async def test_cursors_are_sealed_and_belong_to_an_index(project: Project) -> No
 async def test_a_table_that_is_not_there_has_one_empty_page(project: Project) -> None:
     async with project(APP, SCHEMA) as backend:
         assert await backend.query("f:undeclared") == [[], False, [], True]
+
+
+@pytest.mark.parametrize("how", ["getPage", "paginator"])
+async def test_a_search_has_no_index_key_to_go_on_from(project: Project, how: str) -> None:
+    async with project(APP, SCHEMA) as backend:
+        await fill(backend)
+        with pytest.raises(DatabaseError, match=r"A search is in order of relevance.*\.paginate"):
+            await backend.query("f:searched", how=how)
