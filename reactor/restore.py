@@ -7,6 +7,7 @@ the new ones take their place. While that is under way a mark stands in the dire
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 import shutil
 import time
@@ -54,15 +55,16 @@ def restore_backup(archive: Path, settings: Settings, *, replace: bool = False, 
                 code="DataExists",
             )
         staging = data / RESTORING
-        shutil.rmtree(staging, ignore_errors=True)
-        staging.mkdir(mode=0o700)
+        _clear(staging)
         try:
             manifest = read_archive(archive, lambda name, pieces: _unpack(staging, name, pieces), progress)
             check_copy(staging / DATA_FILE)
             _sync_tree(staging)
             hit(BEFORE_SWAP)
         except BaseException:
-            shutil.rmtree(staging, ignore_errors=True)
+            _clear(staging)
+            with contextlib.suppress(OSError):  # the mark is in it
+                staging.rmdir()
             raise
         _swap(data, staging, in_bucket=settings.files is not None)
     finally:
@@ -81,6 +83,16 @@ def refuse_half_restored(data: Path) -> None:
             f"{data}, below `replaced-…`.",
             code="HalfRestored",
         )
+
+
+def _clear(staging: Path) -> None:
+    """Empty the directory, but for the mark of a restore that was broken off: only one that succeeds ends that."""
+    staging.mkdir(mode=0o700, exist_ok=True)
+    for path in staging.iterdir():
+        if path.is_dir():
+            shutil.rmtree(path, ignore_errors=True)
+        elif path.name != MARK:
+            path.unlink()
 
 
 def _unpack(staging: Path, name: str, pieces: Iterator[bytes]) -> None:

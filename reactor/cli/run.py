@@ -90,7 +90,7 @@ def _arguments(words: list[str]) -> dict[str, Any]:
             raise typer.BadParameter(f"{word!r} is neither a JSON object nor NAME=VALUE.")
         try:
             found[name] = json.loads(text)
-        except ValueError:
+        except (ValueError, RecursionError):
             found[name] = text
     return found
 
@@ -98,7 +98,7 @@ def _arguments(words: list[str]) -> dict[str, Any]:
 def _object(text: str, what: str) -> dict[str, Any]:
     try:
         value = json.loads(text)
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise typer.BadParameter(f"{what} is not JSON: {error}") from None
     if not isinstance(value, dict):
         raise typer.BadParameter(f"{what} must be a JSON object, not {text}.")

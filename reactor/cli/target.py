@@ -76,10 +76,13 @@ class Deployment:
         headers = {"authorization": f"Convex {self.admin_key}{self.user}"}
         if content is not None:
             headers["content-type"] = "application/octet-stream"
+        elif json is not None:
+            content = _encoded(json)
+            headers["content-type"] = "application/json"
         timeout = httpx.Timeout(timeout_s, connect=TIMEOUT_S)
         try:
             with httpx.stream(
-                method, self.url.rstrip("/") + path, json=json, content=content, headers=headers, timeout=timeout
+                method, self.url.rstrip("/") + path, content=content, headers=headers, timeout=timeout
             ) as answer:
                 if not answer.is_success:
                     answer.read()
@@ -110,6 +113,15 @@ class Deployment:
         if answer["status"] != "success":
             raise ReactorError(answer["errorMessage"], code="Refused")
         return answer["value"]
+
+
+def _encoded(value: Any) -> bytes:
+    try:
+        return json.dumps(value, ensure_ascii=False, allow_nan=False).encode()
+    except UnicodeEncodeError:
+        raise ReactorError("what was given is not text in UTF-8.", code="BadInput") from None
+    except (ValueError, RecursionError) as error:
+        raise ReactorError(f"what was given can't be sent as JSON: {error}.", code="BadInput") from None
 
 
 def whole_identity(user: dict[str, Any]) -> dict[str, Any]:

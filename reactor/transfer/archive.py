@@ -48,10 +48,17 @@ class Archive:
     def open(self, entry: zipfile.ZipInfo) -> Iterator[IO[bytes]]:
         """Read one entry. What turns out to be broken while it is read is an ImportRefused, too."""
         try:
-            with self.zip.open(entry) as file:
+            with _opened(self.zip, entry) as file:
                 yield file
         except (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, RuntimeError, OSError) as error:
             raise _broken(f"{entry.filename[:200]}: {error or type(error).__name__}") from None
+
+
+def _opened(archive: zipfile.ZipFile, entry: zipfile.ZipInfo) -> IO[bytes]:
+    try:
+        return archive.open(entry)
+    except ValueError as error:  # it is before the beginning of the file, or its name is no text
+        raise zipfile.BadZipFile(str(error)) from None
 
 
 def _broken(why: str) -> ImportRefused:
@@ -79,6 +86,8 @@ def _sorted_out(opened: zipfile.ZipFile) -> Archive:
         name = entry.filename
         if name.endswith("/"):
             continue
+        if entry.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
+            raise _broken(f"{name[:200]} is compressed in another way than by deflate, which is the usual one")
         if found := _COMPONENT.match(name):
             archive.components.add(found.group(1))
         elif found := _DOCUMENTS.fullmatch(name):

@@ -70,7 +70,7 @@ async def _contents(archive: zipfile.ZipFile, blob: StagedBlob) -> AsyncIterator
                 if size > blob.size:
                     break
                 yield piece
-    except (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, RuntimeError) as error:
+    except (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, RuntimeError, ValueError, OSError) as error:
         raise ImportRefused(f"{blob.entry[:200]} can't be read from the archive: {error}", code="InvalidZip") from None
     if size != blob.size or base64.b64encode(digest.digest()).decode() != blob.sha256:
         raise ImportRefused(f"{blob.entry[:200]} is not the file that _storage says it is.", code="InvalidZip")

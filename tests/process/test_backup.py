@@ -156,6 +156,12 @@ def test_a_restore_that_is_killed_is_finished_or_never_served(app: Path, server:
     running.start(ready=False)
     assert running.wait_exit() == 2
     assert "a restore into" in running.log()
+    # Another restore that fails does not make half of one whole.
+    nowhere = reactor("restore", tmp_path / "nowhere.zip", *command[2:])
+    assert nowhere.returncode == 2, nowhere.stderr
+    assert reactor(*command, fault=f"{BEFORE_SWAP}=kill").returncode != 0
+    running.start(ready=False)
+    assert running.wait_exit() == 2
     assert reactor(*command).returncode == 0
     running.start()
     assert running.query("pairs:numbers") == [[1], [1]]

@@ -108,6 +108,8 @@ class SqliteStore:
         self._is_open = True
 
     async def _open_writer(self) -> None:
+        if not self._file.exists():
+            self._file.touch(mode=0o600)  # as everything of ours: the directory may be one that others can look into
         connection = await ThreadConnection.open(
             self._file,
             name="reactor-writer",

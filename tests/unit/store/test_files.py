@@ -129,6 +129,21 @@ async def test_the_data_directory_is_closed_to_other_users(tmp_path: Path, clock
     assert (tmp_path / "deep" / "data").stat().st_mode & 0o077 == 0
 
 
+async def test_the_database_is_closed_to_other_users_in_a_directory_that_is_not(
+    tmp_path: Path, clock: ManualClock
+) -> None:
+    data = tmp_path / "data"
+    data.mkdir(mode=0o755)
+    store = SqliteStore(data, clock=clock)
+    await store.open()
+    try:
+        files = {path.name: path.stat().st_mode & 0o077 for path in data.iterdir()}
+    finally:
+        await store.close()
+    assert files.keys() >= {"data.sqlite3", "data.sqlite3-wal"}
+    assert set(files.values()) == {0}
+
+
 async def test_a_store_closed_with_its_writer_stuck_keeps_the_lock(
     tmp_path: Path, clock: ManualClock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -197,7 +212,8 @@ def test_no_code_opens_the_database_files_except_through_sqlite() -> None:
         text = path.read_text()
         module = path.relative_to(root).as_posix()
         if not module.startswith("store/sqlite/"):
-            assert "data.sqlite3" not in text.replace("`data.sqlite3`", ""), module
+            if module != "store/backup_archive.py":  # which calls an entry of archives by that name
+                assert "data.sqlite3" not in text.replace("`data.sqlite3`", ""), module
             assert "import sqlite3" not in text, module
         if not module.startswith("store/"):
             continue

@@ -70,6 +70,18 @@ def twice() -> bytes:
     return make_zip({"a/items/documents.jsonl": "{}", "b/items/documents.jsonl": "{}"})
 
 
+def lzma() -> bytes:
+    buffer = io.BytesIO()
+    with zipfile.ZipFile(buffer, "w", zipfile.ZIP_LZMA) as archive:
+        archive.writestr("items/documents.jsonl", '{"name":"new"}\n' * 200)
+    return buffer.getvalue()
+
+
+def before_the_beginning(archive: bytes) -> bytes:
+    """The place of the directory, in the last bytes, lies: entries seem to be before the file."""
+    return archive[:-6] + (1_000_000).to_bytes(4, "little") + archive[-2:]
+
+
 @pytest.mark.parametrize(
     ("archive", "message"),
     [
@@ -77,6 +89,8 @@ def twice() -> bytes:
         (b"PK\x03\x04 no more", "isn't a ZIP archive"),
         (GOOD[: len(GOOD) // 2], "isn't a ZIP archive"),
         (GOOD[:30] + b"\x00" * 20 + GOOD[50:], "isn't a ZIP archive"),
+        (before_the_beginning(GOOD), "isn't a ZIP archive"),
+        (lzma(), "in another way than by deflate"),
         (make_zip({"README.md": "x"}), "no table"),
         (make_zip({"../../../etc/passwd": "x", "/abs/path": "y"}), "no table"),
         (make_zip({"../../../no good/documents.jsonl": "{}"}), "can't be the name of a table"),
