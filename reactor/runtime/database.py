@@ -7,6 +7,7 @@ from typing import Any, Final, TypeVar, overload
 
 from typing_extensions import TypeForm
 
+from reactor.engine.commit_record import ANY_TABLE
 from reactor.errors import DatabaseError, DocumentNotFound, InvalidDocument, InvalidValue
 from reactor.model.system_tables import PUBLIC
 from reactor.runtime.call import Call, Operation
@@ -53,6 +54,7 @@ class DatabaseReader:
         table = tx.table_of_id(id)
         if table is None:
             _check_id(id, "get")
+            tx.depend_on(ANY_TABLE)  # an import may bring the table that it belongs to
             return None
         app = call.root.app
         binding = app.tables.get(table.name) or binding_of_name(app, table.name)

@@ -11,6 +11,7 @@ from time import perf_counter
 from typing import Any
 
 from reactor.auth.identity import Caller
+from reactor.engine.commit_record import ANY_TABLE
 from reactor.engine.transaction import Transaction
 from reactor.engine.usage import Usage
 from reactor.engine.write_transaction import MissingTable
@@ -171,6 +172,8 @@ def _raise(root: Root, error: BaseException) -> None:
     """Raise what a failed run comes to, with the execution attached."""
     if root.missing is not None:
         raise root.missing
+    if isinstance(error, InvalidArguments | InvalidResult):
+        root.tx.depend_on(ANY_TABLE)  # an id among them may be of a table to come
     if root.fatal is not None and not isinstance(error, TimedOut):
         error = root.fatal
     if isinstance(error, TimedOut):

@@ -6,8 +6,15 @@ from typing import Any
 
 import pytest
 
-from reactor.errors import DatabaseError, DocumentNotFound, InvalidDocument, LimitExceeded
+from reactor.engine.read_set import ReadSet
+from reactor.engine.transaction import Transaction
+from reactor.errors import DatabaseError, DocumentNotFound, InvalidArguments, InvalidDocument, LimitExceeded
 from reactor.limits import Limits
+from reactor.runtime.execute import execute_query
+from reactor.store.catalogue import TableInfo
+from reactor.store.protocol import Writer
+from reactor.values.ids import new_id
+from reactor.values.wire import encode
 from tests.unit.runtime.conftest import Project
 from tests.unit.runtime.harness import Harness
 
@@ -72,6 +79,10 @@ FUNCTIONS = """
         scope = {**globals(), "ctx": ctx, "given": given}
         exec("async def __it():\\n" + "\\n".join("    " + line for line in code.splitlines()), scope)
         return await scope["__it"]()
+
+    @query
+    async def by_id(ctx: QueryCtx, id: Id[User]) -> str:
+        return (await ctx.db.get(id)).name
 """
 
 
@@ -122,6 +133,35 @@ async def test_an_id_of_an_unknown_table_is_none_for_get_and_an_error_for_writes
     assert await look(app, "return await ctx.db.get(given)", strange) is None
     with pytest.raises(DocumentNotFound):
         await run(app, "await ctx.db.delete(given)", strange)
+
+
+@pytest.mark.parametrize("path", ["db:look", "db:byId"])
+async def test_an_id_of_a_table_to_come_is_found_once_an_import_brings_it(app: Harness, path: str) -> None:
+    database = app.database
+    number = max(database.catalogue.by_number) + 1
+    id = new_id(number, 0)
+    args = {"code": "return (await ctx.db.get(given)).name", "given": id} if path == "db:look" else {"id": id}
+    seen: list[ReadSet] = []
+
+    def ask(tx: Transaction) -> None:
+        try:
+            execute_query(app.app, app.fn(path), encode(args), tx, app.caller, host=app.host)
+        finally:
+            seen.append(tx.read_set())
+
+    with pytest.raises((InvalidArguments, AttributeError)):
+        await database.read(ask)
+
+    def hide(writer: Writer) -> TableInfo:
+        writer.begin()
+        table = writer.create_hidden("users", (), number=number)
+        writer.insert(table, id, encode({"name": "ann", "age": 1, "_id": id, "_creationTime": 1.5}))
+        writer.commit()
+        return table
+
+    record = await database.replace_tables([await database.store.write(hide)])
+    assert (await app.query(path, **args)).value == "ann"
+    assert seen[0].touched_by(record)
 
 
 async def test_get_many_keeps_order_and_gives_none_for_the_missing(app: Harness) -> None:

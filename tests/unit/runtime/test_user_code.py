@@ -395,5 +395,3 @@ async def test_the_watchdog_thread_is_one_for_the_process(app: Harness) -> None:
 async def test_parts_that_come_later_say_so(app: Harness) -> None:
     with pytest.raises(FunctionError, match="This deployment has no file storage"):
         await run(app, "await ctx.storage.generate_upload_url()")
-    with pytest.raises(DatabaseError, match="full-text search"):
-        await look(app, 'return ctx.db.query(Item).with_search_index("s", lambda q: q)')
