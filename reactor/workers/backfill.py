@@ -18,7 +18,7 @@ logger = logging.getLogger("reactor.engine")
 
 
 class BackfillWorker:
-    """One per deployment. Looks for work at the start and after every deploy; one index at a time."""
+    """One per deployment. Looks for work at the start, after every deploy and import; one index at a time."""
 
     def __init__(self, database: Database) -> None:
         self._database = database
@@ -43,7 +43,7 @@ class BackfillWorker:
         await self._idle.wait()
 
     def _on_commit(self, record: CommitRecord) -> None:
-        if "code" in record.names:
+        if "code" in record.names or record.replaced is not None:
             self._changed.set()
             self._idle.clear()
 

@@ -46,8 +46,10 @@ def reveal(
     raw: sqlite3.Connection, catalogue: Catalogue, hidden: Sequence[TableInfo], drop: Iterable[str]
 ) -> Catalogue:
     """Put hidden tables in the place of what has their names, and drop other tables: in effect from the commit on."""
+    partial: list[tuple[str, str]] = []  # a copy of an index that is not full is not full either
     for name in dict.fromkeys([*(table.name for table in hidden), *drop]):
         if (old := catalogue.tables.get(name)) is not None:
+            partial += [(name, index) for index in tables.partly_filled(raw, old.number)]
             _let_go(raw, old)
     for table in hidden:
         if raw.execute("DELETE FROM hidden WHERE storage = ?", (table.storage,)).rowcount != 1:
@@ -60,6 +62,8 @@ def reveal(
             "INSERT INTO tables (number, name, storage) VALUES (?, ?, ?)", (table.number, table.name, table.storage)
         )
         raw.execute("UPDATE indexes SET table_number = ? WHERE table_number = ?", (table.number, -table.storage))
+        for index in [index for name, index in partial if name == table.name]:
+            tables.fill_anew(raw, table.number, index)
     tables.raise_version(raw)
     return tables.load(raw)
 

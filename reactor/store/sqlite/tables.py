@@ -22,8 +22,8 @@ from reactor.store.protocol import IndexChange
 from reactor.store.sqlite import kinds, statements
 
 __all__ = [
-    "add_index", "add_own_indexes", "add_table", "change_indexes", "create_tables", "forget_indexes", "free_number", "load",
-    "next_storage", "raise_version", "retire_number", "table_of_rows",
+    "add_index", "add_own_indexes", "add_table", "change_indexes", "create_tables", "fill_anew", "forget_indexes",
+    "free_number", "load", "next_storage", "partly_filled", "raise_version", "retire_number", "table_of_rows",
 ]  # fmt: skip
 
 _VERSION = "catalogue_version"
@@ -109,6 +109,23 @@ def add_index(raw: sqlite3.Connection, owner: int, change: IndexChange, state: I
     number = _add_index(raw, owner, change.name, change.fields, state, change.kind, change.dimensions)
     kinds.create(raw, change.kind, number)
     return number
+
+
+def partly_filled(raw: sqlite3.Connection, owner: int) -> list[str]:
+    """The names of a table's indexes that do not hold all documents yet."""
+    rows = raw.execute(
+        "SELECT name FROM indexes JOIN backfills ON index_number = number WHERE table_number = ?", (owner,)
+    )
+    return [name for (name,) in rows]
+
+
+def fill_anew(raw: sqlite3.Connection, owner: int, name: str) -> None:
+    """This index, if the table has it, is to be filled from the first document on."""
+    raw.execute(
+        "INSERT INTO backfills (index_number, cursor, entered) "
+        "SELECT number, x'', 0 FROM indexes WHERE table_number = ? AND name = ?",
+        (owner, name),
+    )
 
 
 def forget_indexes(raw: sqlite3.Connection, owner: int) -> list[str]:

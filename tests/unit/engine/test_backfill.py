@@ -15,11 +15,12 @@ from reactor.engine.backfill import AFTER_STEP, fill_index, index_states
 from reactor.engine.deploy import WantedIndex, deploy
 from reactor.engine.index_keys import key_parts
 from reactor.engine.transaction import Transaction
-from reactor.errors import SchemaError
+from reactor.errors import SchemaError, StoreError
 from reactor.store.catalogue import IndexInfo
 from reactor.store.protocol import Backfill
 from reactor.values.wire import decode
 from reactor.workers.backfill import BackfillWorker
+from reactor.workers.loading import Loader
 from tests.unit.engine.conftest import Harness, open_harness
 from tests.unit.engine.test_deploy import BY_N, entries, fill, must_have, states, table
 
@@ -256,3 +257,34 @@ def bodies(tx: Transaction) -> list[bytes]:
 def document_ids(tx: Transaction) -> list[str]:
     documents: list[Any] = [decode(body) for body in bodies(tx)]
     return [document["_id"] for document in documents]
+
+
+def no_room() -> None:
+    raise StoreError("no room")
+
+
+async def test_an_index_that_is_not_full_when_an_import_replaces_its_table_is_filled_all_the_same(
+    engine: Harness, tmp_path: Path
+) -> None:
+    database = engine.database
+    await fill(engine, 100)
+    await deploy(database, table(STAGED))
+    faults.arm(AFTER_STEP, no_room)
+    worker = BackfillWorker(database)
+    worker.start()
+    await worker.idle()
+    faults.disarm_all()
+    assert await filled(engine) is not None, "it has given up"
+    live = database.catalogue.tables["rows"]
+    loader = Loader(database, tmp_path / "staging", lambda table, done: None)
+    await loader.create([("rows", live.number)], database.catalogue.tables)
+    await loader.copy(live, loader.tables[0])
+    await database.replace_tables(loader.tables)
+    assert by_n(engine).number != live.indexes["by_n"].number
+
+    await worker.idle()
+    assert await filled(engine) is None
+    await worker.close()
+    await deploy(database, table(BY_N))
+
+    assert await database.read(entries) == 100
