@@ -5,6 +5,7 @@ An event about data is part of the transaction that made the change; one about c
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final
@@ -14,6 +15,7 @@ import msgspec
 from reactor.engine.write_transaction import WriteTransaction
 from reactor.model.scheduled_functions import off_the_books
 from reactor.store.catalogue import BY_CREATION_TIME
+from reactor.values.ids import new_id
 from reactor.values.wire import decode
 
 __all__ = ["PUSH", "TABLE", "Deployed", "record_event", "record_push"]
@@ -55,9 +57,14 @@ class _Difference:
 def record_event(tx: WriteTransaction, action: str, metadata: Mapping[str, Any]) -> None:
     """Add an event; the oldest goes when there are too many."""
     with off_the_books(tx):
-        tx.insert(TABLE, {"action": action, "member_id": None, "metadata": dict(metadata)})
         table = tx.catalogue.tables[TABLE]
         by_time = table.indexes[BY_CREATION_TIME]
+        # Times of its own: those of the user's documents must not depend on whether somebody deployed.
+        newest: list[Any] = [decode(body) for _, body in tx.reader.scan(by_time, b"", None, reverse=True, limit=1)]
+        after = [math.nextafter(event["_creationTime"], math.inf) for event in newest]
+        document_id = new_id(table.number, int(tx.now_ms * 1e6))
+        event = {"action": action, "member_id": None, "metadata": dict(metadata)}
+        tx.insert_existing(table, {**event, "_id": document_id, "_creationTime": max([tx.now_ms, *after])})
         surplus = tx.reader.count(by_time, b"", None) - KEPT
         if surplus > 0:
             for _, body in tx.reader.scan(by_time, b"", None, reverse=False, limit=surplus):

@@ -31,7 +31,9 @@ TESTED = [page for page in WITH_APP if page.tests() or any(name.startswith("test
 LANGUAGES: dict[str, set[str]] = {
     "python": {"title", "raises", "test", "run-against-server"},
     "sh": {"run", "run-against-server"},
+    "json": set(),
     "toml": {"title"},
+    "yaml": set(),
     "html": {"title"},
     "tsx": set(),
     "text": set(),
