@@ -165,7 +165,7 @@ class _Step:
         self._database = database
 
     def run(self, writer: Writer) -> None:
-        writer.begin()
+        writer.begin(durable=False)  # lost steps are made again, from the cursor that is lost with them
         self.work(writer)
         writer.commit()
 

@@ -173,7 +173,12 @@ class Writer(Reader, Protocol):
         """False after a failed statement rolled the whole transaction back (a full disk does that)."""
         ...
 
-    def begin(self) -> None: ...
+    def begin(self, *, durable: bool = True) -> None:
+        """`durable=False`: the commit does not wait for the disk, and a power loss may undo it until a later one has.
+
+        For scratch that nobody sees yet, and for steps that can be made again.
+        """
+        ...
 
     def commit(self) -> None:
         """Commit with fsync, under the lock that keeps snapshots from opening meanwhile.

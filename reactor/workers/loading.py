@@ -27,7 +27,7 @@ __all__ = ["MID_LOAD", "Loader", "index_changes"]
 T = TypeVar("T")
 
 MID_LOAD: Final = "import.mid_load"
-STEP_S: Final = 0.003
+STEP_S: Final = 0.0015
 FIRST_ROWS: Final = 200
 MAX_ROWS: Final = 20_000
 FILL_ROWS: Final = 64
@@ -158,7 +158,7 @@ class Loader:
     async def _step(self, work: Callable[[Writer], T], *, adapt: bool = True) -> T:
         def job(writer: Writer) -> tuple[T, float]:
             began = time.monotonic()
-            writer.begin()
+            writer.begin(durable=False)  # hidden until they are revealed, and that is
             result = work(writer)
             writer.commit()
             return result, time.monotonic() - began

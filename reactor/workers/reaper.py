@@ -72,7 +72,7 @@ class Reaper:
 
 def _step(writer: Writer) -> bool:
     until = time.monotonic() + STEP_S
-    writer.begin()
+    writer.begin(durable=False)
     more = True
     while more and time.monotonic() < until:
         more = writer.reap(ROWS)

@@ -47,6 +47,7 @@ class SqliteWriter(SqliteReader):
         "_bodies",
         "_checkpointer",
         "_gate",
+        "_is_relaxed",
         "_log",
         "_log_bytes",
         "_marks",
@@ -56,6 +57,7 @@ class SqliteWriter(SqliteReader):
         "_pruner",
         "_records",
         "_savepoints",
+        "_synchronous",
         "_undo",
         "catalogue",
         "catalogues",
@@ -68,6 +70,8 @@ class SqliteWriter(SqliteReader):
         super().__init__(raw, directory)
         self._gate, self._checkpointer, self._pruner = gate, checkpointer, pruner
         self.is_broken = False
+        self._synchronous: int = raw.execute("PRAGMA synchronous").fetchone()[0]
+        self._is_relaxed = False
         # False also after SQLite rolled everything back by itself: then writes would go to the file one by one.
         self._open = False
         self._pruned = False
@@ -102,13 +106,17 @@ class SqliteWriter(SqliteReader):
     def in_transaction(self) -> bool:
         return self._open and self._raw.in_transaction
 
-    def begin(self) -> None:
+    def begin(self, *, durable: bool = True) -> None:
         if self.is_broken:
             raise OutcomeUnknown("The disk failed during a commit; the database has to be opened anew.")
         if self._raw.in_transaction:
             raise StoreError("A transaction is already open.")
         self._checkpointer.between_batches(self._raw)
         try:
+            if durable is self._is_relaxed:
+                # The log is one file, written in order: the next commit that waits for the disk makes this one durable, too.
+                self._raw.execute(f"PRAGMA synchronous = {self._synchronous if durable else min(self._synchronous, 1)}")
+                self._is_relaxed = not durable
             self._raw.execute("BEGIN IMMEDIATE")
         except sqlite3.Error as error:
             raise self._failure(error) from error
