@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 from reactor import faults
+from reactor.errors import DocumentNotFound
 from reactor.store.protocol import Writer
 from reactor.transfer.rows import ImportRefused
 from reactor.values.ids import new_id
