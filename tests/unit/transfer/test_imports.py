@@ -169,7 +169,7 @@ async def test_a_live_query_sees_one_change(deployment: Deployment) -> None:
 async def test_clients_write_while_it_runs(deployment: Deployment, mode: Any) -> None:
     """What they write to the table stays with append, all of it; with replace it gives way."""
     kept = [await deployment.mutation("items:add", name=f"kept{n}", n=n) for n in range(60)]
-    many = rows(*[f"m{n:05}" for n in range(importer.APPENDED_AT_ONCE + 500)])
+    many = rows(*[f"m{n:05}" for n in range(importer.APPENDED_AT_ONCE + 3000)])
     running = asyncio.create_task(deployment.import_(many, mode=mode))
     changes = 0
     while not running.done() and changes < 50:
@@ -184,9 +184,10 @@ async def test_clients_write_while_it_runs(deployment: Deployment, mode: Any) ->
         changes += 1
     assert await running == len(many)
     names = await deployment.names()
-    assert changes > 1
+    assert changes
     if mode == "replace":
-        assert names[: len(many)] == sorted(row["name"] for row in many)[: len(names)]
+        # The last thing added may have come right behind the swap; all from before it is gone.
+        assert set(names) - {f"added{changes:03}", f"added{changes - 1:03}"} == {row["name"] for row in many}
         return
     expected = {f"m{n:05}" for n in range(len(many))} | {f"added{n:03}" for n in range(changes)}
     expected |= {f"renamed{n:03}" for n in range(changes) if n % 3} | {f"kept{n}" for n in range(changes, 60)}
