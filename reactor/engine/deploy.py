@@ -159,7 +159,7 @@ class _Plan:
     add: list[IndexChange] = dataclasses.field(default_factory=list)
     """Before the switch: writers maintain them from then on."""
     discard: list[IndexInfo] = dataclasses.field(default_factory=list)
-    """Before the switch: partly filled ones that nobody wants any more."""
+    """Before the switch: those that a deploy has begun, and nobody wants any more."""
     keep: list[tuple[IndexInfo, IndexState, str]] = dataclasses.field(default_factory=list)
     """With the state and the name that they have from the switch on."""
     stage: list[IndexChange] = dataclasses.field(default_factory=list)
@@ -188,7 +188,8 @@ def _plan(catalogue: Catalogue, wanted: Mapping[str, WantedTable]) -> _Plan:
             else:
                 plan.add.append(dataclasses.replace(change, name=index.name + NEW))
     for index in left.values():
-        (plan.discard if index.state == "backfilling" else plan.drop).append(index)
+        is_begun = index.state == "backfilling" or index.name.endswith(NEW)
+        (plan.discard if is_begun else plan.drop).append(index)
     return plan
 
 

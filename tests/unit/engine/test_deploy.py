@@ -11,7 +11,8 @@ from typing import Any
 import pytest
 
 from reactor import faults
-from reactor.engine.backfill import AFTER_STEP, index_states
+from reactor.engine.backfill import AFTER_STEP, NEW, index_states
+from reactor.engine.commit_record import CommitKind, CommitRecord
 from reactor.engine.deploy import BEFORE_SWITCH, WantedIndex, WantedTable, deploy
 from reactor.engine.ranges import make_range
 from reactor.engine.transaction import Transaction
@@ -226,6 +227,24 @@ async def test_what_an_import_fills_is_no_index_of_the_schema(engine: Harness) -
     search = engine.database.catalogue.tables["rows"].search
     assert {name: index.fields for name, index in search.items()} == {"by_text": ("text", "n")}
     await fill(engine, 1)
+
+
+async def test_what_a_deploy_that_died_had_begun_is_in_nobodys_way_after_an_import(engine: Harness) -> None:
+    """An import fills what it finds, and so makes an index usable that no schema ever had."""
+    await fill(engine, 3)
+    await deploy(engine.database, table(BY_N))
+    begun = IndexChange("rows", "by_n" + NEW, ("m",))
+
+    def make(writer: Writer) -> CommitRecord:
+        found = writer.change_indexes(add=[begun], drop=()).tables["rows"].indexes[begun.name]
+        writer.change_indexes(add=(), drop=(), enable=[found])
+        return CommitRecord(0, CommitKind.DEPLOY, [])
+
+    await engine.database.commit_alone(make)
+    await deploy(engine.database, table(WantedIndex("by_n", ("n", "m"))))
+
+    assert states(engine) == {"by_n": "ready"}
+    assert engine.database.catalogue.tables["rows"].indexes["by_n"].fields == ("n", "m")
 
 
 async def test_a_staged_index_is_kept_and_not_ready_until_the_flag_goes(engine: Harness) -> None:
