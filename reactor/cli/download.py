@@ -31,7 +31,7 @@ def save(path: Path, answer: httpx.Response, fallback: str) -> Path:
     beside = target.with_name(target.name + ".part")
     size = answer.headers.get("content-length")
     try:
-        with progress_bar() as progress, beside.open("wb") as file:
+        with progress_bar() as progress, open(beside, "wb", opener=_private) as file:
             task = progress.add_task("downloading", total=int(size) if size else None)
             for piece in answer.iter_bytes():
                 file.write(piece)
@@ -43,6 +43,10 @@ def save(path: Path, answer: httpx.Response, fallback: str) -> Path:
         beside.unlink(missing_ok=True)
         raise
     return target
+
+
+def _private(path: str, flags: int) -> int:
+    return os.open(path, flags, 0o600)  # everybody's data, and the environment variables
 
 
 def progress_bar() -> Progress:

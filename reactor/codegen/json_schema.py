@@ -7,7 +7,7 @@ a string of digits; bytes go in as `{"$bytes": base64}` and come back as base64.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, Final
 
 from reactor.schema.validators import (
     AnyValue,
@@ -28,7 +28,9 @@ from reactor.schema.validators import (
 from reactor.values import wire
 from reactor.values.types import Int64
 
-__all__ = ["SchemaWriter"]
+__all__ = ["REFERENCE", "SchemaWriter"]
+
+REFERENCE: Final = "#/components/schemas/"
 
 _BASE64_INT64 = {"type": "string", "contentEncoding": "base64", "minLength": 12, "maxLength": 12}
 
@@ -44,7 +46,7 @@ class SchemaWriter:
     def schema(self, validator: Validator) -> dict[str, Any]:
         """The schema; documents of tables by reference."""
         table = self._tables.get(validator)
-        return {"$ref": f"#/components/schemas/{table}"} if table is not None else self.spelled_out(validator)
+        return {"$ref": REFERENCE + table} if table is not None else self.spelled_out(validator)
 
     def spelled_out(self, validator: Validator) -> dict[str, Any]:
         """Like `schema`, but a document's own schema is written out."""

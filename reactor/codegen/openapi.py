@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any, Final
 
-from reactor.codegen.json_schema import SchemaWriter
+from reactor.codegen.json_schema import REFERENCE, SchemaWriter
 from reactor.runtime.app import App
 from reactor.runtime.registry import RegisteredFunction
 from reactor.schema.validators import AnyValue, Object
@@ -37,9 +38,12 @@ def openapi_document(app: App, *, url: str, title: str, version: str) -> dict[st
     documents = {name: table.document_validator for name, table in app.types.tables.items()}
     sent, answered = SchemaWriter(documents, sent=True), SchemaWriter(documents, sent=False)
     public = [fn for fn in app.functions.values() if not fn.is_internal]
+    paths = {f"/api/run/{fn.module}/{fn.name}": {"post": _operation(fn, sent, answered)} for fn in public}
     # A name of ours can't be a table's: those begin with a letter or an underscore, and hold no dot.
     schemas = {name: answered.spelled_out(validator) for name, validator in documents.items()}
     schemas |= {"reactor.Failure": _FAILURE, "reactor.Refusal": _REFUSAL}
+    # Strangers may read this: tables that no public function answers with are none of their business.
+    used = _used(paths, schemas)
     return {
         "openapi": "3.1.0",
         "info": {
@@ -49,15 +53,32 @@ def openapi_document(app: App, *, url: str, title: str, version: str) -> dict[st
         },
         "servers": [{"url": url}],
         "tags": [{"name": module} for module in dict.fromkeys(fn.module for fn in public)],
-        "paths": {f"/api/run/{fn.module}/{fn.name}": {"post": _operation(fn, sent, answered)} for fn in public},
+        "paths": paths,
         "components": {
-            "schemas": schemas,
+            "schemas": {name: schema for name, schema in schemas.items() if name in used},
             "securitySchemes": {
                 "user": {"type": "http", "scheme": "bearer", "description": "A token of one of the app's providers."}
             },
         },
         "security": [{}, {"user": []}],
     }
+
+
+def _used(part: Any, schemas: Mapping[str, Any]) -> set[str]:
+    """The schemas that a part of the document refers to, or that these refer to."""
+    used: set[str] = set()
+    parts = [part]
+    while parts:
+        part = parts.pop()
+        if isinstance(part, dict):
+            reference = part.get("$ref")
+            if isinstance(reference, str) and (name := reference.removeprefix(REFERENCE)) not in used:
+                used.add(name)
+                parts.append(schemas[name])
+            parts += part.values()
+        elif isinstance(part, list):
+            parts += part
+    return used
 
 
 def _operation(fn: RegisteredFunction, sent: SchemaWriter, answered: SchemaWriter) -> dict[str, Any]:
@@ -78,7 +99,7 @@ def _operation(fn: RegisteredFunction, sent: SchemaWriter, answered: SchemaWrite
             },
             "default": {
                 "description": "The call could not be made.",
-                "content": {"application/json": {"schema": {"$ref": "#/components/schemas/reactor.Refusal"}}},
+                "content": {"application/json": {"schema": {"$ref": f"{REFERENCE}reactor.Refusal"}}},
             },
         },
     }
@@ -113,4 +134,4 @@ def _answer(fn: RegisteredFunction, answered: SchemaWriter) -> dict[str, Any]:
         },
         "required": ["status", "value"],
     }
-    return {"oneOf": [success, {"$ref": "#/components/schemas/reactor.Failure"}]}
+    return {"oneOf": [success, {"$ref": f"{REFERENCE}reactor.Failure"}]}

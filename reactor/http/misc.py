@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Awaitable, Callable
 from functools import partial
 
@@ -12,6 +13,8 @@ __all__ = ["Handler", "misc_routes"]
 Handler = Callable[[Request], Awaitable[None]]
 
 ECHO_MAX_BYTES = 128 * 1024 * 1024
+ECHOES_AT_ONCE = 2
+"""They are for trying the network, and each is in memory as a whole."""
 DEBUG_EVENT_MAX_BYTES = 1024 * 1024
 GREETING = "This Convex deployment is running. See https://docs.convex.dev/."
 
@@ -20,10 +23,11 @@ async def _text(text: str, request: Request) -> None:
     await request.answer_text(text)
 
 
-async def _echo(request: Request) -> None:
-    body = await request.body(ECHO_MAX_BYTES)
-    headers = [] if request.content_type is None else [(b"content-type", request.content_type)]
-    await request.answer_raw(body, headers)
+async def _echo(slots: asyncio.Semaphore, request: Request) -> None:
+    async with slots:
+        body = await request.body(ECHO_MAX_BYTES)
+        headers = [] if request.content_type is None else [(b"content-type", request.content_type)]
+        await request.answer_raw(body, headers)
 
 
 async def _debug_event(request: Request) -> None:
@@ -38,6 +42,6 @@ def misc_routes(*, version: str, instance_name: str) -> dict[tuple[str, str], Ha
         ("GET", "/version"): partial(_text, version),
         ("GET", "/instance_name"): partial(_text, instance_name),
         ("GET", "/instance_version"): partial(_text, version),
-        ("POST", "/echo"): _echo,
+        ("POST", "/echo"): partial(_echo, asyncio.Semaphore(ECHOES_AT_ONCE)),
         ("POST", "/api/debug_event"): _debug_event,
     }

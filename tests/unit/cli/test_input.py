@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
+import httpx
 import pytest
 import typer
 
+from reactor.cli.download import save
 from reactor.cli.run import _arguments
 from reactor.cli.target import Deployment
 from reactor.cli.values import shown, shown_cell
@@ -35,3 +38,15 @@ def test_documents_give_the_terminal_no_commands() -> None:
         assert text.replace("\n", "").isprintable(), text
         assert "ok ä" in text
     assert shown({"a": ["b"]}) == '{\n  "a": [\n    "b"\n  ]\n}'
+
+
+def test_what_is_downloaded_is_for_its_owner_and_goes_nowhere_else(tmp_path: Path) -> None:
+    """A backup holds everybody's data, and the environment variables; the server names the file."""
+    directory = tmp_path / "here"
+    directory.mkdir()
+    for name in ("a.zip", "../b.zip", "/etc/c.zip"):
+        answer = httpx.Response(200, content=b"data", headers={"content-disposition": f"attachment; filename={name}"})
+        saved = save(directory, answer, "fallback.zip")
+        assert saved.parent == directory
+        assert saved.stat().st_mode & 0o077 == 0
+    assert sorted(path.name for path in tmp_path.rglob("*")) == ["a.zip", "b.zip", "c.zip", "here"]

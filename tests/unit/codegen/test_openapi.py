@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import json
+from pathlib import Path
 from typing import Any
 
 import httpx
@@ -13,9 +14,11 @@ import pytest
 
 from reactor.codegen.openapi import openapi_document
 from reactor.runtime.app import App
+from reactor.runtime.loader import AppLoader
 from reactor.server import Reactor
 from reactor.values.types import Int64
 from tests.unit.codegen.conftest import CODEGEN_APP
+from tests.unit.runtime.harness import write_files
 
 SEVEN = {"$integer": base64.b64encode((7).to_bytes(8, "little")).decode()}
 EVERYTHING: dict[str, Any] = {
@@ -45,6 +48,46 @@ def test_it_is_valid_and_lists_the_public_functions(app: App) -> None:
     assert "quotes" in operation["description"]
     assert operation["operationId"] == "things.list"
     assert "sweep" not in json.dumps(made)
+
+
+def test_tables_that_no_public_function_answers_with_are_not_told(tmp_path: Path) -> None:
+    """Whoever may read the document is not told of them: they are documents of internal functions."""
+    made = document(
+        AppLoader(
+            write_files(
+                tmp_path,
+                {
+                    "schema.py": """
+                        from reactor import Document, define_schema, define_table
+
+                        class Note(Document):
+                            text: str
+
+                        class Ledger(Document):
+                            iban: str
+
+                        schema = define_schema(notes=define_table(Note), ledger=define_table(Ledger))
+                    """,
+                    "functions/notes.py": """
+                        from reactor import QueryCtx, internal_query, query
+                        from schema import Ledger, Note
+
+                        @query
+                        async def all(ctx: QueryCtx) -> dict[str, list[Note]]:
+                            return {}
+
+                        @internal_query
+                        async def entries(ctx: QueryCtx) -> list[Ledger]:
+                            return []
+                    """,
+                },
+            ),
+            private=True,
+        ).load()
+    )
+    openapi_spec_validator.validate(made)
+    assert made["components"]["schemas"].keys() == {"notes", "reactor.Failure", "reactor.Refusal"}
+    assert "iban" not in json.dumps(made)
 
 
 def test_every_example_fits_its_schema(app: App) -> None:

@@ -1,10 +1,12 @@
 from __future__ import annotations
 
+import asyncio
 from typing import Any
 
 import httpx
 import pytest
 
+from reactor.http.misc import ECHOES_AT_ONCE
 from reactor.http.router import route_path
 from tests.support.door import Door, open_door
 
@@ -179,3 +181,31 @@ async def test_an_unexpected_lifespan_is_answered(door: Door) -> None:
 
     await door.app({"type": "lifespan", "asgi": {"version": "3.0"}, "state": {}}, receive, send)
     assert sent == ["lifespan.startup.complete", "lifespan.shutdown.complete"]
+
+
+async def test_few_echoes_are_in_memory_at_once(door: Door) -> None:
+    """Each may have 128 MiB, and no key is needed."""
+    reading = 0
+    go_on = asyncio.Event()
+    answered: list[bytes] = []
+
+    async def receive() -> dict[str, Any]:
+        nonlocal reading
+        reading += 1
+        await go_on.wait()
+        return {"type": "http.request", "body": b"x"}
+
+    async def send(event: Any) -> None:
+        if event["type"] == "http.response.body":
+            answered.append(event["body"])
+
+    scope = {"type": "http", "method": "POST", "path": "/echo", "headers": [], "query_string": b""}
+    requests = [asyncio.create_task(door.app(scope, receive, send)) for _ in range(5)]
+    while not reading:
+        await asyncio.sleep(0)
+    for _ in range(10):
+        await asyncio.sleep(0)
+    assert reading == ECHOES_AT_ONCE
+    go_on.set()
+    await asyncio.gather(*requests)
+    assert answered == [b"x"] * 5
