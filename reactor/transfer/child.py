@@ -20,7 +20,9 @@ import msgspec
 
 from reactor.errors import StoreError, Unavailable
 from reactor.faults import arm_from_environment, hit
+from reactor.transfer.archive import unpacked_size
 from reactor.transfer.convert import Plan, Report, Staged, convert
+from reactor.transfer.parts import open_parts
 from reactor.transfer.rows import ImportRefused
 from reactor.transfer.snapshot import Exported, ExportPlan, write_archive
 
@@ -56,6 +58,8 @@ async def run_apart(plan: Plan | ExportPlan, report: Report, *, size: int) -> An
     Raises ImportRefused, Unavailable (no room), StoreError.
     """
     kind = "import" if isinstance(plan, Plan) else "export"
+    if size <= SMALL_BYTES and isinstance(plan, Plan) and plan.format == "zip":
+        size = await anyio.to_thread.run_sync(_unpacked, plan)
     if size <= SMALL_BYTES:
         loop = asyncio.get_running_loop()
         return await anyio.to_thread.run_sync(
@@ -95,6 +99,11 @@ async def _follow(process: asyncio.subprocess.Process, order: bytes, report: Rep
             return msgspec.json.decode(answer.result, type=result)
     code = await process.wait()
     raise StoreError(f"The process that read or wrote the file ended early (status {code}); the log may say why.")
+
+
+def _unpacked(plan: Plan) -> int:
+    with open_parts(plan.parts) as file:
+        return unpacked_size(file)
 
 
 def _carry_out(kind: str, plan: Any, report: Report) -> Staged | Exported:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import io
 import zipfile
 from typing import Any
@@ -114,6 +115,26 @@ async def test_what_is_refused(deployment: Deployment, archive: bytes, message: 
         await deployment.import_(archive, "zip", "replaceAll")
     assert await deployment.names() == ["kept"]
     assert deployment.left_over() == []
+
+
+async def test_a_small_archive_that_unpacks_to_much_is_read_by_a_process_of_its_own(
+    deployment: Deployment, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """15 KB of it took 430 MB of the server's memory for one row."""
+    started: list[Any] = []
+    start = asyncio.create_subprocess_exec
+
+    async def starting(*command: Any, **options: Any) -> Any:
+        started.append(command)
+        return await start(*command, **options)
+
+    monkeypatch.setattr(asyncio, "create_subprocess_exec", starting)
+    assert await deployment.import_(GOOD, "zip") == 200
+    assert started == []
+    archive = make_zip({"items/documents.jsonl": '{"name":"a"}' + "\n" * 1_000_000})
+    assert len(archive) < 10_000
+    assert await deployment.import_(archive, "zip", "replace") == 1
+    assert len(started) == 1
 
 
 async def test_contents_that_are_not_what_the_row_says(deployment: Deployment) -> None:
