@@ -141,12 +141,19 @@ async def test_users_share_what_nobody_looked_at_and_nothing_else(raw: Any, plac
 
 async def test_tokens_are_not_admin_keys_nor_the_other_way_round(raw: Any, place: SignIn) -> None:
     """client-protocol 34"""
-    for kind, value in (("Admin", place.oidc.token("ann")), ("User", ADMIN_KEY)):
-        client = raw(place.server.ws_url)
-        await client.open()
-        await client.modify()
-        await client.authenticate(tokenType=kind, value=value)
-        assert (await refused(client))["authUpdateAttempted"] is True
+    wrong_user = raw(place.server.ws_url)
+    await wrong_user.open()
+    await wrong_user.modify()
+    await wrong_user.authenticate(tokenType="User", value=ADMIN_KEY)
+    assert (await refused(wrong_user))["authUpdateAttempted"] is True
+    # Tools with a wrong admin key are told, and stay: closing would make them come back for ever (deployment-api 2).
+    wrong_admin = raw(place.server.ws_url)
+    await wrong_admin.open()
+    await wrong_admin.modify()
+    await wrong_admin.authenticate(tokenType="Admin", value=place.oidc.token("ann"))
+    await wrong_admin.until(lambda: wrong_admin.auth_error is not None)
+    assert wrong_admin.auth_error["authUpdateAttempted"] is True
+    assert wrong_admin.closed is None
     client = raw(place.server.ws_url)
     await client.open()
     await sign_in(client, place.oidc.token("ann"))
