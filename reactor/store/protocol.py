@@ -346,6 +346,10 @@ class Store(Protocol):
         """What waits to be moved from the write-ahead log to its place; 0 for stores without one."""
         ...
 
+    async def checkpoint(self) -> None:
+        """Have what was committed moved from the write-ahead log to its place, and return when that was tried."""
+        ...
+
     async def write(self, job: Callable[[Writer], T], /) -> T:
         """Run `job` on the writer's thread. It must leave no transaction open."""
         ...

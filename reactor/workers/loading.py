@@ -1,11 +1,7 @@
-"""The second half of an import: staged rows go into hidden tables in steps of a few milliseconds, then into their place.
-
-Clients' mutations go first: between two steps, while anybody writes, as much time passes as the last one took.
-"""
+"""The second half of an import: staged rows go into hidden tables in steps of a few milliseconds, then into their place."""
 
 from __future__ import annotations
 
-import asyncio
 import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -13,6 +9,7 @@ from typing import Any, Final, TypeVar
 
 from reactor.engine.database import Database
 from reactor.engine.index_kinds import fill
+from reactor.engine.pace import Pace
 from reactor.errors import ReactorError
 from reactor.faults import hit
 from reactor.store.catalogue import BY_CREATION_TIME, BY_ID, IndexInfo, TableInfo
@@ -52,7 +49,7 @@ class Loader:
     def __init__(self, database: Database, staging: Path, progress: Progress) -> None:
         self._database, self._staging, self._progress = database, staging, progress
         self._rows = FIRST_ROWS
-        self._commits = 0
+        self._pace = Pace(database)
         self._attached = False
         self.tables: list[TableInfo] = []
 
@@ -156,22 +153,11 @@ class Loader:
                 raise duplicate(found, table.name)
 
     async def _step(self, work: Callable[[Writer], T], *, adapt: bool = True) -> T:
-        def job(writer: Writer) -> tuple[T, float]:
-            began = time.monotonic()
-            writer.begin(durable=False)  # hidden until they are revealed, and that is
-            result = work(writer)
-            writer.commit()
-            return result, time.monotonic() - began
-
-        result, took = await self._database.store.write(job)
+        result = await self._pace.step(work)
         hit(MID_LOAD)
         if adapt:
-            wanted = self._rows * STEP_S / max(took, STEP_S / 4)
+            wanted = self._rows * STEP_S / max(self._pace.step_s, STEP_S / 4)
             self._rows = int(min(max(wanted, self._rows / 4, 50), self._rows * 2, MAX_ROWS))
-        commits = self._database.commits
-        if commits != self._commits or self._database.waiting_jobs:
-            self._commits = commits
-            await asyncio.sleep(took)
         return result
 
 

@@ -10,6 +10,7 @@ from typing import Final
 
 from reactor.engine.commit_record import CommitRecord
 from reactor.engine.database import Database
+from reactor.engine.pace import Pace
 from reactor.errors import ReactorError
 from reactor.store.protocol import Writer
 
@@ -17,8 +18,8 @@ __all__ = ["Reaper"]
 
 logger = logging.getLogger("reactor.store")
 
-STEP_S: Final = 0.003
-ROWS: Final = 500
+STEP_S: Final = 0.0015
+ROWS: Final = 100
 RETRY_S: Final = 5.0
 
 
@@ -53,16 +54,13 @@ class Reaper:
             self.wake()
 
     async def _run(self) -> None:
+        pace = Pace(self._database)
         while True:
             await self._more.wait()
             self._more.clear()
             try:
-                while True:
-                    began = time.monotonic()
-                    if not await self._database.store.write(_step):
-                        break
-                    # Whoever waits for the writer goes first; half of the time is theirs anyway.
-                    await asyncio.sleep(time.monotonic() - began)
+                while await pace.step(_step):
+                    pass
                 self.idle.set()
             except ReactorError as error:
                 logger.warning("deleting what dropped tables have left failed, it is tried again: %s", error)
@@ -72,9 +70,7 @@ class Reaper:
 
 def _step(writer: Writer) -> bool:
     until = time.monotonic() + STEP_S
-    writer.begin(durable=False)
     more = True
     while more and time.monotonic() < until:
         more = writer.reap(ROWS)
-    writer.commit()
     return more

@@ -10,6 +10,7 @@ import logging
 import sqlite3
 import threading
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Final
 
@@ -49,7 +50,10 @@ class Checkpointer:
         self._wal = path.with_name(path.name + "-wal")
         self._truncate_at, self._end_snapshots_at = truncate_at, end_snapshots_at
         self._grew = threading.Event()
-        self._stop = threading.Event()
+        self._hurry = threading.Event()
+        self._stopped = False
+        # Who waits for the next pass to end, in threads of their own.
+        self._waiting: list[Callable[[], None]] = []
         self._thread: threading.Thread | None = None
         self._raw: sqlite3.Connection | None = None  # the thread's own
         # Two checkpoints at once: the second would only fail.
@@ -62,17 +66,20 @@ class Checkpointer:
         self.passes = 0
 
     def start(self) -> None:
-        self._stop.clear()  # a store may be opened again
+        self._stopped = False  # a store may be opened again
+        self._hurry.clear()
         self._thread = threading.Thread(target=self._run, name="reactor-checkpoint", daemon=True)
         self._thread.start()
 
     def stop(self) -> None:
         """End the thread; blocks for as long as the checkpoint that it may be in. Not for the event loop."""
-        self._stop.set()
+        self._stopped = True
+        self._hurry.set()
         self._grew.set()
         if self._thread is not None:
             self._thread.join()
             self._thread = None
+        self._tell()
 
     def wal_bytes(self) -> int:
         try:
@@ -85,16 +92,38 @@ class Checkpointer:
         if not self._grew.is_set():
             self._grew.set()
 
+    def pass_now(self, done: Callable[[], None]) -> None:
+        """Move what is committed into the database file at once; `done` is called from some thread when that was tried.
+
+        Who writes much asks for it after each megabyte or so. Left to itself the thread has ten times as much to bring to
+        the disk at once, and clients' commits wait behind that.
+        """
+        self._waiting.append(done)
+        self._hurry.set()
+        self._grew.set()
+        if self._stopped or self._thread is None:
+            self._tell()
+
+    def _tell(self) -> None:
+        waiting, self._waiting = self._waiting, []
+        for done in waiting:
+            done()
+
     def _run(self) -> None:
         try:
             while True:
                 self._grew.wait()
-                if self._stop.is_set():
+                if self._stopped:
                     return
                 self._grew.clear()
-                if not self._passive():
+                self._hurry.clear()
+                waiting, self._waiting = self._waiting, []
+                moved_all = self._passive()
+                for done in waiting:
+                    done()
+                if not moved_all:
                     self._grew.set()  # readers hold some of it: try again although nobody may write
-                self._stop.wait(PASSIVE_EVERY_S)
+                self._hurry.wait(PASSIVE_EVERY_S)
         finally:
             if self._raw is not None:
                 self._raw.close()
@@ -111,7 +140,7 @@ class Checkpointer:
         except sqlite3.Error as error:
             # A full disk, mostly: the WAL keeps everything, so nothing is lost, and the next try may do better.
             _log.error("a checkpoint failed: %s", error)
-            self._stop.wait(1.0)
+            self._hurry.wait(1.0)
             return False
         self.passes += 1
         return moved >= frames
@@ -125,8 +154,14 @@ class Checkpointer:
             return
         # It grows a little each time, and by much when readers are in the way: then it has to become short again.
         mode = "RESTART" if size < 2 * self._truncate_at else "TRUNCATE"
-        if not self._begin_anew(raw, size, mode):
-            self._not_before = time.monotonic() + RETRY_AFTER_S
+        # While a pass is under way, nobody is kept waiting for its end: after it, little is left to be done here.
+        if not self._one_at_a_time.acquire(timeout=0 if size < 2 * self._truncate_at else WAIT_FOR_READERS_S):
+            return
+        try:
+            if not self._begin_anew(raw, size, mode):
+                self._not_before = time.monotonic() + RETRY_AFTER_S
+        finally:
+            self._one_at_a_time.release()
 
     def _begin_anew(self, raw: sqlite3.Connection, size: int, mode: str) -> bool:
         gate = self._gate
@@ -138,16 +173,12 @@ class Checkpointer:
                 _log.warning("the WAL has %d MB: %d old snapshots were ended", size // MIB, ended)
                 if not gate.wait_empty(WAIT_FOR_READERS_S):
                     return False
-            if not self._one_at_a_time.acquire(timeout=WAIT_FOR_READERS_S):
-                return False
             try:
                 faults.hit(BEFORE_TRUNCATE)
                 is_busy = raw.execute(f"PRAGMA wal_checkpoint({mode})").fetchone()[0]
             except (sqlite3.Error, OSError) as error:
                 _log.error("truncating the WAL failed: %s", error)
                 return False
-            finally:
-                self._one_at_a_time.release()
         if not is_busy:
             self._reused = size if mode == "RESTART" else 0
             self.truncations += 1

@@ -88,6 +88,17 @@ class SqliteStore:
     def wal_bytes(self) -> int:
         return self.checkpointer.wal_bytes()
 
+    async def checkpoint(self) -> None:
+        loop = asyncio.get_running_loop()
+        done: asyncio.Future[None] = loop.create_future()
+
+        def tell() -> None:
+            if not done.done():
+                done.set_result(None)
+
+        self.checkpointer.pass_now(lambda: loop.call_soon_threadsafe(tell))
+        await done
+
     async def open(self) -> None:
         """Take the directory's lock, check or make the file, start the threads.
 
