@@ -10,8 +10,6 @@ import asyncio
 import contextlib
 import os
 import sys
-import threading
-import time
 from collections.abc import Callable
 from typing import Any, Final, Literal, TypeVar
 
@@ -35,7 +33,6 @@ SMALL_BYTES: Final = 64 * 1024
 MEMORY_BYTES: Final = 2 * 1024**3
 """What a child may take, whatever is in the file; it needs far less."""
 NICE: Final = 19
-FLUSH_S: Final = 0.02
 LINE_BYTES: Final = 64 * 1024 * 1024
 
 
@@ -131,7 +128,6 @@ def main() -> None:
 
     order = msgspec.json.decode(sys.stdin.buffer.read(), type=_Order)
     plan = msgspec.json.decode(order.plan, type=Plan if order.kind == "import" else ExportPlan)
-    _keep_flushed(plan.staging if isinstance(plan, Plan) else plan.archive)
     report: Callable[[str], None] = lambda text: (hit(IN_CHILD), say(_Answer(progress=text)))[1]  # noqa: E731
     try:
         result = _carry_out(order.kind, plan, report)
@@ -139,18 +135,6 @@ def main() -> None:
         say(_Answer(refused=str(error), code=error.code))
         return
     say(_Answer(result=msgspec.Raw(msgspec.json.encode(result))))
-
-
-def _keep_flushed(path: str) -> None:
-    """Let what is written to a file reach the disk little by little: clients' commits wait behind whatever is on its way."""
-
-    def flush() -> None:
-        while True:
-            time.sleep(FLUSH_S)
-            with contextlib.suppress(FileNotFoundError), open(path, "rb") as file:
-                os.fdatasync(file.fileno())
-
-    threading.Thread(target=flush, name="flush", daemon=True).start()
 
 
 if __name__ == "__main__":

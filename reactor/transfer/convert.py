@@ -27,6 +27,7 @@ from reactor.store.sqlite.staging import StagingFile
 from reactor.transfer.archive import STORAGE, Archive, reading_archive
 from reactor.transfer.parts import open_parts
 from reactor.transfer.rows import ImportRefused, Row, csv_rows, json_array_rows, json_line_rows
+from reactor.transfer.scratch import Trickle
 from reactor.transfer.uniform import from_plain, from_uniform
 from reactor.values.ids import decode_id, new_id
 from reactor.values.size import check_document_limits
@@ -141,7 +142,10 @@ def _columns(validator: Validator | None) -> tuple[set[str], set[str]]:
 class _Conversion:
     def __init__(self, plan: Plan, report: Report) -> None:
         self._plan, self._report = plan, report
-        self._staging = StagingFile(plan.staging)
+        with open(plan.staging, "xb"):
+            pass
+        self._trickle = Trickle(plan.staging)
+        self._staging = StagingFile(plan.staging, self._trickle)
         self._time = plan.now_ms
         self._read = 0
         self._names: dict[int, str] = {}
@@ -318,6 +322,7 @@ class _Conversion:
 
     def _finished(self, tables: list[StagedTable], files: int, notes: list[str]) -> Staged:
         self._staging.finish()
+        self._trickle.close()
         return Staged(tables, files, notes)
 
 

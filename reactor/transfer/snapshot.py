@@ -16,6 +16,7 @@ import msgspec
 from reactor.faults import hit
 from reactor.store.catalogue import TableInfo
 from reactor.store.sqlite.copies import CopyReader
+from reactor.transfer.scratch import Trickle
 from reactor.transfer.uniform import to_uniform
 from reactor.values.wire import decode
 
@@ -65,14 +66,20 @@ def write_archive(plan: ExportPlan, report: Callable[[str], None]) -> Exported:
     copy = CopyReader(plan.copy)
     try:
         with zipfile.ZipFile(plan.archive, "w", zipfile.ZIP_DEFLATED, compresslevel=LEVEL) as archive:
-            return _Writing(copy, archive, report).write(plan)
+            trickle = Trickle(plan.archive)
+            try:
+                return _Writing(copy, archive, report, trickle).write(plan)
+            finally:
+                trickle.close()
     finally:
         copy.close()
 
 
 class _Writing:
-    def __init__(self, copy: CopyReader, archive: zipfile.ZipFile, report: Callable[[str], None]) -> None:
-        self._copy, self._archive, self._report = copy, archive, report
+    def __init__(
+        self, copy: CopyReader, archive: zipfile.ZipFile, report: Callable[[str], None], trickle: Trickle
+    ) -> None:
+        self._copy, self._archive, self._report, self._trickle = copy, archive, report, trickle
         self._documents = 0
 
     def write(self, plan: ExportPlan) -> Exported:
@@ -129,6 +136,7 @@ class _Writing:
                 if len(buffer) >= PIECE:
                     entry.write(buffer)
                     buffer.clear()
+                    self._trickle()
             entry.write(buffer)
 
 

@@ -28,6 +28,7 @@ from reactor.model.transfers import EXPORTS
 from reactor.runtime.file_service import FileService
 from reactor.store.protocol import Reader
 from reactor.transfer.child import run_apart
+from reactor.transfer.scratch import remove_large
 from reactor.transfer.snapshot import Exported, ExportedFile, ExportPlan, open_entry
 from reactor.values.types import Int64
 from reactor.workers.alarm import Alarm
@@ -156,7 +157,7 @@ class Exporter:
         finally:
             self._running = None
             for path in (copy, part):
-                await anyio.Path(path).unlink(missing_ok=True)
+                await remove_large(path)
 
     async def _end(self, export_id: str, state: str, why: str) -> None:
         def change(tx: WriteTransaction) -> None:
@@ -181,7 +182,7 @@ class Exporter:
             size = (await anyio.Path(copy).stat()).st_size
             # Always apart: the archive is as much as the database.
             exported: Exported = await run_apart(plan, lambda text: self._report(export_id, text), size=size)
-            await anyio.Path(copy).unlink()
+            await remove_large(copy)
             if exported.files:
                 await self._add_files(export_id, part, exported.files)
         key = f"{start_ts}.zip"

@@ -15,7 +15,6 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any, Final
 
-import anyio
 import msgspec
 
 from reactor.engine.database import Database
@@ -32,6 +31,7 @@ from reactor.store.sqlite.staging import StagingFile
 from reactor.transfer.child import run_apart
 from reactor.transfer.convert import FILES, Format, Mode, Plan, PlannedIndex, PlannedTable, Staged, StagedTable
 from reactor.transfer.rows import ImportRefused
+from reactor.transfer.scratch import remove_large
 from reactor.values.types import Int64
 from reactor.values.wire import decode
 from reactor.workers.blob_import import BlobImport, importing_blobs
@@ -218,7 +218,7 @@ class Importer:
                 if written is not None:
                     return written
             finally:
-                await anyio.Path(plan.staging).unlink(missing_ok=True)
+                await remove_large(plan.staging)
         raise Unavailable("The schema was changed again and again while the import was going on. Try again later.")
 
     async def _plan(self, running: _Import) -> Plan:

@@ -7,14 +7,16 @@ where random order would write each page many times over. A staging file is scra
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 from urllib.parse import quote
 
 __all__ = ["StagingFile", "staging_uri"]
 
-ADD_AT_ONCE = 500
+ADD_AT_ONCE: Final = 500
+PROGRESS_STEPS: Final = 2_000
+"""Of SQLite's machine, which takes a millisecond or less for them."""
 
 
 def staging_uri(path: Path) -> str:
@@ -23,12 +25,17 @@ def staging_uri(path: Path) -> str:
 
 
 class StagingFile:
-    """A new staging file at `path`, for one thread. `kind` of a table: "body" (id → body) or "key" (key → id)."""
+    """A new staging file at `path`, for one thread.
 
-    def __init__(self, path: Path | str) -> None:
+    `meanwhile` is called again and again during long work; what it raises is a bug.
+    """
+
+    def __init__(self, path: Path | str, meanwhile: Callable[[], None] | None = None) -> None:
         self._raw = sqlite3.connect(path, isolation_level=None, cached_statements=500, check_same_thread=False)
         for pragma in ("journal_mode = OFF", "synchronous = OFF", "locking_mode = EXCLUSIVE", "cache_size = -16384"):
             self._raw.execute(f"PRAGMA {pragma}")
+        if meanwhile is not None:
+            self._raw.set_progress_handler(lambda: meanwhile(), PROGRESS_STEPS)
         self._raw.execute("BEGIN")
         self._rows: dict[str, list[tuple[Any, Any]]] = {}
         self._inserts: dict[str, str] = {}
