@@ -253,8 +253,10 @@ class Importer:
         if running.confirmed.is_set():
             return
 
+        # Counting documents takes a while: not in the writer's time.
+        text, deletes, checkpoints = await self._database.read(lambda tx: _summary(tx, plan, staged))
+
         def ask(tx: WriteTransaction) -> None:
-            text, deletes, checkpoints = _summary(tx, plan, staged)
             state = {
                 "state": "waiting_for_confirmation",
                 "message_to_confirm": text,
