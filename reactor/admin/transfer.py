@@ -17,7 +17,8 @@ from reactor.http.access import WhoAsks, require_admin
 from reactor.http.request import ClientGone, HttpError, Request
 from reactor.limits import Limits
 from reactor.workers.exporter import Exporter, ExportRefused
-from reactor.workers.importer import Importer, ImportRequest
+from reactor.workers.import_request import ImportRequest
+from reactor.workers.importer import Importer
 
 __all__ = ["TransferApi"]
 

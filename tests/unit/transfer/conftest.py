@@ -17,7 +17,7 @@ from reactor.runtime.loader import AppLoader
 from reactor.testing import Backend
 from reactor.testing import backend as make_backend
 from reactor.transfer.convert import Format, Mode
-from reactor.workers.importer import ImportRequest
+from reactor.workers.import_request import ImportRequest
 from tests.unit.runtime.harness import write_files
 
 FILES = {

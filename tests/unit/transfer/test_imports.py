@@ -12,10 +12,13 @@ import pytest
 
 from reactor import faults
 from reactor.errors import DocumentNotFound
+from reactor.model import transfers
 from reactor.store.protocol import Writer
 from reactor.transfer.rows import ImportRefused
 from reactor.values.ids import new_id
-from reactor.workers import importer
+from reactor.workers import import_placement
+from reactor.workers.import_placement import Placement
+from reactor.workers.import_request import ImportRequest
 from tests.unit.transfer.conftest import Deployment
 
 
@@ -101,7 +104,7 @@ async def test_what_is_refused_says_why_and_changes_nothing(
     assert message in str(caught.value)
     assert await deployment.names() == ["kept"]
     assert deployment.left_over() == []
-    [last, *_] = await deployment.backend.reactor.database.read(lambda tx: importer.transfers.newest(tx, "_imports", 1))
+    [last, *_] = await deployment.backend.reactor.database.read(lambda tx: transfers.newest(tx, "_imports", 1))
     assert last["state"]["state"] == "failed"
     assert last["state"]["error_message"].startswith("Hit an error while importing:\n")
 
@@ -136,7 +139,7 @@ async def test_ids_and_times_are_kept(deployment: Deployment) -> None:
     with pytest.raises(ImportRefused, match="is there twice") as caught:
         await deployment.import_([given[0], given[0]], mode="replace")
     assert caught.value.code == "DuplicateId"
-    for count in (1, importer.APPENDED_AT_ONCE + 1):
+    for count in (1, import_placement.APPENDED_AT_ONCE + 1):
         more = [{"name": "new", "n": 1}] * (count - 1)
         with pytest.raises(ImportRefused, match=ids[0]) as caught:
             await deployment.import_([*more, given[0]], mode="append")
@@ -158,7 +161,7 @@ async def test_a_live_query_sees_one_change(deployment: Deployment) -> None:
         assert await users.next() == []
         await deployment.import_(rows("x", "y", "z"), mode="replace")
         assert await names.next() == ["x", "y", "z"]
-        many = rows(*[f"m{n:05}" for n in range(importer.APPENDED_AT_ONCE + 10)])
+        many = rows(*[f"m{n:05}" for n in range(import_placement.APPENDED_AT_ONCE + 10)])
         await deployment.import_(many, mode="append")
         assert len(await names.next()) == len(many) + 3
         await names.assert_quiet()
@@ -169,7 +172,7 @@ async def test_a_live_query_sees_one_change(deployment: Deployment) -> None:
 async def test_clients_write_while_it_runs(deployment: Deployment, mode: Any) -> None:
     """What they write to the table stays with append, all of it; with replace it gives way."""
     kept = [await deployment.mutation("items:add", name=f"kept{n}", n=n) for n in range(60)]
-    many = rows(*[f"m{n:05}" for n in range(importer.APPENDED_AT_ONCE + 3000)])
+    many = rows(*[f"m{n:05}" for n in range(import_placement.APPENDED_AT_ONCE + 3000)])
     running = asyncio.create_task(deployment.import_(many, mode=mode))
     changes = 0
     while not running.done() and changes < 50:
@@ -202,48 +205,45 @@ async def test_aggregates_are_right_afterwards(deployment: Deployment) -> None:
     assert await deployment.query("items:totals") == [4, 6]
     await deployment.import_([{"name": "x", "n": 10}], mode="append")
     assert await deployment.query("items:totals") == [5, 16]
-    await deployment.import_([{"name": "x", "n": 10}] * (importer.APPENDED_AT_ONCE + 1), mode="append")
+    await deployment.import_([{"name": "x", "n": 10}] * (import_placement.APPENDED_AT_ONCE + 1), mode="append")
     for _ in range(30):
         await deployment.backend.advance(timedelta(seconds=1))
     assert await deployment.query("items:totals") == [
-        importer.APPENDED_AT_ONCE + 6,
-        10 * importer.APPENDED_AT_ONCE + 26,
+        import_placement.APPENDED_AT_ONCE + 6,
+        10 * import_placement.APPENDED_AT_ONCE + 26,
     ]
     await deployment.import_("", mode="replace")
     assert await deployment.query("items:totals") == [0, 0]
 
 
-async def test_a_table_that_fills_meanwhile_is_not_overwritten(deployment: Deployment) -> None:
-    def fill() -> None:
-        faults.disarm_all()
-        asyncio.run_coroutine_threadsafe(deployment.mutation("items:add", name="first"), loop)
-
-    loop = asyncio.get_running_loop()
+async def test_a_table_that_fills_meanwhile_is_not_overwritten(
+    deployment: Deployment, monkeypatch: pytest.MonkeyPatch
+) -> None:
     written = asyncio.Event()
 
     async def add() -> None:
         await deployment.mutation("items:add", name="first")
         written.set()
 
-    reveal = deployment.reactor.importer._reveal
+    reveal = Placement._reveal
 
     async def late(*args: Any) -> bool:
         if not written.is_set():
             await add()
         return await reveal(*args)
 
-    deployment.reactor.importer._reveal = late  # type: ignore[method-assign]
+    monkeypatch.setattr(Placement, "_reveal", late)
     with pytest.raises(ImportRefused, match="already exists"):
         await deployment.import_(rows("a"))
     assert await deployment.names() == ["first"]
 
 
-async def test_an_index_that_comes_meanwhile_is_filled(deployment: Deployment) -> None:
+async def test_an_index_that_comes_meanwhile_is_filled(deployment: Deployment, monkeypatch: pytest.MonkeyPatch) -> None:
     """The schema changed between staging and the end: it is staged again."""
     from reactor.store.protocol import IndexChange
 
     database = deployment.reactor.database
-    reveal = deployment.reactor.importer._reveal
+    reveal = Placement._reveal
     attempts = 0
 
     def add_index(writer: Writer) -> Any:
@@ -260,7 +260,7 @@ async def test_an_index_that_comes_meanwhile_is_filled(deployment: Deployment) -
             await database.commit_alone(add_index)
         return await reveal(*args)
 
-    deployment.reactor.importer._reveal = late  # type: ignore[method-assign]
+    monkeypatch.setattr(Placement, "_reveal", late)
     await deployment.import_(rows("a", "b"))
     assert attempts == 2
     index = database.catalogue.tables["items"].indexes["by_late"]
@@ -277,12 +277,10 @@ async def test_it_can_be_canceled(deployment: Deployment) -> None:
         yield b'{"name": "new"}'
 
     part = await own.uploads.add_part(token, 1, body())
-    import_id = await own.begin(
-        importer.ImportRequest(mode="replace", format="jsonLines", table_name="items"), token, [part]
-    )
+    import_id = await own.begin(ImportRequest(mode="replace", format="jsonLines", table_name="items"), token, [part])
 
     async def state() -> str:
-        found = await deployment.reactor.database.read(lambda tx: importer.transfers.read(tx, "_imports", import_id))
+        found = await deployment.reactor.database.read(lambda tx: transfers.read(tx, "_imports", import_id))
         assert found is not None
         return found["state"]["state"]
 
@@ -317,7 +315,7 @@ async def test_a_failure_at_the_very_end_leaves_everything_as_it_was(deployment:
             faults.disarm_all()
 
     faults.disarm_all()
-    deployment.reactor.database.replace_tables = armed  # type: ignore[method-assign]
+    deployment.reactor.database.replace_tables = armed
     with pytest.raises(Exception, match="now"):
         await deployment.import_(rows("a"), mode="replace")
     assert await deployment.names() == ["kept"]
@@ -334,7 +332,7 @@ async def test_what_it_needs_is_bounded(deployment: Deployment) -> None:
     for token in tokens:
         await own.uploads.forget(own.uploads.take(token, [])[0])
     with pytest.raises(ImportRefused, match="components"):
-        importer.ImportRequest(mode="append", format="zip", component_path="a").check()
+        ImportRequest(mode="append", format="zip", component_path="a").check()
     with pytest.raises(ImportRefused, match="can't be the name of a table"):
         await deployment.import_(rows("a"), table="_storage")
 
@@ -359,7 +357,7 @@ async def test_search_and_vector_indexes_are_right_afterwards(
         await deployment.import_([{"text": "third apple", "kind": "a", "vector": [1, 0]}], mode="append", table="notes")
         assert await apples.next() == ["new apple", "third apple"]
     assert await found("apple", 1, 0) == (["new apple", "third apple"], ["third apple", "new apple"])
-    monkeypatch.setattr(importer, "APPENDED_AT_ONCE", 10)
+    monkeypatch.setattr(import_placement, "APPENDED_AT_ONCE", 10)
     many = [{"text": f"pear {n}", "kind": "p", "vector": [0.5, 1 + n / 100]} for n in range(200)]
     running = asyncio.create_task(deployment.import_(many, mode="append", table="notes"))
     written = 0

@@ -1,0 +1,177 @@
+"""How staged documents come into their place in one commit: a few by an ordinary transaction, many through hidden tables."""
+
+from __future__ import annotations
+
+import contextlib
+from pathlib import Path
+from typing import Any, Final
+
+from reactor.engine.database import Database
+from reactor.engine.write_transaction import WriteTransaction
+from reactor.faults import hit
+from reactor.model import transfers
+from reactor.model.scheduled_functions import off_the_books
+from reactor.runtime.file_service import FileService
+from reactor.store.sqlite.staging import StagingFile
+from reactor.transfer.archive import STORAGE
+from reactor.transfer.convert import FILES, Plan, Staged
+from reactor.values.types import Int64
+from reactor.values.wire import decode
+from reactor.workers.blob_import import BlobImport, importing_blobs
+from reactor.workers.import_plan import same_indexes, still_fits, tables_to_make
+from reactor.workers.import_progress import ImportProgress
+from reactor.workers.import_summary import final_checkpoints
+from reactor.workers.loading import Loader, duplicate
+
+__all__ = ["AFTER_SWAP", "BEFORE_SWAP", "Placement"]
+
+BEFORE_SWAP: Final = "import.before_swap"
+AFTER_SWAP: Final = "import.after_swap"
+
+APPENDED_AT_ONCE: Final = 1_000
+"""So many documents are added to a table in one ordinary transaction, which takes some 50 ms; more, by a copy of the table."""
+APPENDED_BYTES: Final = 2 * 1024 * 1024
+
+
+class Placement:
+    """Of what one import has staged. At most one of them is at work."""
+
+    def __init__(
+        self,
+        database: Database,
+        files: FileService,
+        import_id: str,
+        plan: Plan,
+        staged: Staged,
+        progress: ImportProgress,
+    ) -> None:
+        self._database, self._files, self._id = database, files, import_id
+        self._plan, self._staged, self._progress = plan, staged, progress
+        self._rows = sum(table.rows for table in staged.tables if table.name != FILES)
+
+    async def place(self) -> int | None:
+        """Put what is staged into the database; None when it has to be staged again. Returns the documents written."""
+        self._progress.checkpoints = list(self._staged.notes)
+        blobs: BlobImport | None = None
+        async with contextlib.AsyncExitStack() as stack:
+            if self._staged.files:
+                stack.enter_context(self._files.protecting())
+                blobs = await stack.enter_async_context(importing_blobs(self._files, self._plan))
+                await blobs.store(self._progress.report)
+            if self._is_small_append():
+                hit(BEFORE_SWAP)
+                return self._rows if await self._append() else None
+            loader = Loader(
+                self._database,
+                Path(self._plan.staging),
+                lambda table, done: self._progress.report(
+                    f'Importing "{table.name}" ({done} of {table.rows} documents)'
+                ),
+            )
+            stack.push_async_callback(loader.discard)
+            if not await self._load(loader):
+                return None
+            revealed = await self._reveal(loader)
+            if revealed and blobs is not None:
+                blobs.keep()
+            return self._rows if revealed else None
+
+    # By a transaction
+
+    def _is_small_append(self) -> bool:
+        """Whether it is little enough to be added to tables that have documents, in an ordinary transaction."""
+        tables, live_tables = self._staged.tables, self._database.catalogue.tables
+        return (
+            self._plan.mode == "append"
+            and not self._staged.files
+            and sum(table.rows for table in tables) <= APPENDED_AT_ONCE
+            and sum(table.size for table in tables) <= APPENDED_BYTES
+            and all(
+                (live := live_tables.get(table.name)) is not None and live.number == table.number for table in tables
+            )
+        )
+
+    async def _append(self) -> bool:
+        documents: list[tuple[str, dict[str, Any]]] = []
+        for table in self._staged.tables:
+            for bodies in StagingFile.read_bodies(Path(self._plan.staging), table.source):
+                documents += [(table.name, _tree(body)) for body in bodies]
+
+        def append(tx: WriteTransaction) -> None:
+            if not still_fits(tx, self._plan, self._staged, []):
+                raise _Again
+            with off_the_books(tx):
+                for name, document in documents:
+                    table = tx.catalogue.tables[name]
+                    if tx.get(table, document["_id"]) is not None:
+                        raise duplicate(document["_id"], name)
+                    tx.insert_existing(table, document)
+            self._complete(tx)
+
+        try:
+            await self._database.write(append, usual_s=1.0)
+        except _Again:
+            return False
+        return True
+
+    # Through hidden tables
+
+    async def _load(self, loader: Loader) -> bool:
+        catalogue = self._database.catalogue
+        if not same_indexes(catalogue, self._plan, self._staged):
+            return False
+        await loader.create(tables_to_make(catalogue, self._plan, self._staged), catalogue.tables)
+        for table, hidden in zip(self._staged.tables, loader.tables, strict=False):
+            await loader.load(table, hidden)
+            live = catalogue.tables.get(table.name)
+            if self._plan.mode == "append" and live is not None and live.number == table.number:
+                self._progress.report(f'Copying "{table.name}"')
+                if table.has_ids:
+                    await loader.check_new(table, live)
+                await loader.copy(live, hidden)
+            await loader.fill_others(hidden)
+            if table.name != FILES:
+                count = (
+                    f"{table.rows} {'file' if table.name == STORAGE else 'document'}{'' if table.rows == 1 else 's'}"
+                )
+                self._progress.checkpoints.append(f'Imported {count} to table "{table.name}"')
+            self._progress.report("Importing", at_once=True)
+        return True
+
+    async def _reveal(self, loader: Loader) -> bool:
+        hidden = loader.tables
+        drop: list[str] = []
+        if self._plan.mode == "replaceAll":
+            names = {table.name for table in hidden}
+            drop = [t.name for t in self._database.catalogue.tables.values() if not t.is_system and t.name not in names]
+
+        def before(tx: WriteTransaction) -> None:
+            if not still_fits(tx, self._plan, self._staged, hidden):
+                raise _Again
+
+        async with self._database.schema_lock:
+            hit(BEFORE_SWAP)
+            try:
+                await self._database.replace_tables(hidden, drop, before=before, after=self._complete)
+            except _Again:
+                return False
+            loader.revealed()
+        hit(AFTER_SWAP)
+        return True
+
+    def _complete(self, tx: WriteTransaction) -> None:
+        state = {
+            "state": "completed",
+            "timestamp": Int64(int(tx.now_ms * 1e6)),
+            "num_rows_written": Int64(self._rows),
+        }
+        transfers.set_state(tx, self._id, state, checkpoints=final_checkpoints(self._staged))
+
+
+class _Again(Exception):
+    """What the import was staged for has changed."""
+
+
+def _tree(body: bytes) -> dict[str, Any]:
+    tree: Any = decode(body)
+    return tree
