@@ -28,7 +28,7 @@ class Pace:
 
     def __init__(self, database: Database) -> None:
         self._database = database
-        self._commits = 0
+        self._commits = database.commits
         self._written_s = 0.0
         self.step_s = 0.0
         """How long the writer was busy with the last step."""

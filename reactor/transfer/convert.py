@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import base64
 import binascii
+import contextlib
 import math
 import os
 import uuid
@@ -108,11 +109,12 @@ def convert(plan: Plan, report: Report) -> Staged:
     """Do it. Raises ImportRefused, OSError."""
     with open_parts(plan.parts) as file:
         if plan.format == "zip":
-            with reading_archive(file) as archive:
-                return _Conversion(plan, report).archive(archive)
+            with reading_archive(file) as archive, contextlib.closing(_Conversion(plan, report)) as conversion:
+                return conversion.archive(archive)
         assert plan.table is not None
         rows = _rows_of(plan, file)
-        return _Conversion(plan, report).single(plan.table, rows)
+        with contextlib.closing(_Conversion(plan, report)) as conversion:
+            return conversion.single(plan.table, rows)
 
 
 def _rows_of(plan: Plan, file: Any) -> Iterator[Row]:
@@ -150,6 +152,10 @@ class _Conversion:
         self._read = 0
         self._names: dict[int, str] = {}
         """What every table number will mean once the import is done."""
+
+    def close(self) -> None:
+        self._staging.close()  # which may still write, and then calls the other
+        self._trickle.close()
 
     def single(self, table: str, rows: Iterator[Row]) -> Staged:
         first = next(rows, None)
@@ -322,7 +328,6 @@ class _Conversion:
 
     def _finished(self, tables: list[StagedTable], files: int, notes: list[str]) -> Staged:
         self._staging.finish()
-        self._trickle.close()
         return Staged(tables, files, notes)
 
 

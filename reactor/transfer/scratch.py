@@ -27,7 +27,8 @@ STEP_BYTES: Final = 8 * 1024 * 1024
 class Trickle:
     """Call it often while a file is being written: after each megabyte it waits until that has reached the disk.
 
-    For the only thread that writes in its process. Without a way to see how much that is, it counts time.
+    What other threads of the process write counts, too: it then waits more often than it had to. Without a way to see how
+    much is written, it counts time.
     """
 
     def __init__(self, path: Path | str) -> None:

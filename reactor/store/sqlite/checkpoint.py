@@ -52,8 +52,10 @@ class Checkpointer:
         self._grew = threading.Event()
         self._hurry = threading.Event()
         self._stopped = False
-        # Who waits for the next pass to end, in threads of their own.
+        # Who waits for the end of a pass that has yet to begin, and whether there will be one.
         self._waiting: list[Callable[[], None]] = []
+        self._serving = False
+        self._waiting_lock = threading.Lock()
         self._thread: threading.Thread | None = None
         self._raw: sqlite3.Connection | None = None  # the thread's own
         # Two checkpoints at once: the second would only fail.
@@ -68,6 +70,7 @@ class Checkpointer:
     def start(self) -> None:
         self._stopped = False  # a store may be opened again
         self._hurry.clear()
+        self._serving = True
         self._thread = threading.Thread(target=self._run, name="reactor-checkpoint", daemon=True)
         self._thread.start()
 
@@ -79,7 +82,6 @@ class Checkpointer:
         if self._thread is not None:
             self._thread.join()
             self._thread = None
-        self._tell()
 
     def wal_bytes(self) -> int:
         try:
@@ -95,36 +97,44 @@ class Checkpointer:
     def pass_now(self, done: Callable[[], None]) -> None:
         """Move what is committed into the database file at once; `done` is called from some thread when that was tried.
 
-        Who writes much asks for it after each megabyte or so. Left to itself the thread has ten times as much to bring to
+        It is called in any case, without a try when the thread has ended; it must not raise. Who writes much asks for it after each megabyte or so. Left to itself the thread has ten times as much to bring to
         the disk at once, and clients' commits wait behind that.
         """
-        self._waiting.append(done)
-        self._hurry.set()
-        self._grew.set()
-        if self._stopped or self._thread is None:
-            self._tell()
-
-    def _tell(self) -> None:
-        waiting, self._waiting = self._waiting, []
-        for done in waiting:
+        with self._waiting_lock:
+            is_served = self._serving
+            if is_served:
+                self._waiting.append(done)
+        if is_served:
+            self._hurry.set()
+            self._grew.set()
+        else:
             done()
 
+    def _take_waiting(self, *, last: bool = False) -> list[Callable[[], None]]:
+        with self._waiting_lock:
+            waiting, self._waiting = self._waiting, []
+            self._serving = self._serving and not last
+        return waiting
+
     def _run(self) -> None:
+        waiting: list[Callable[[], None]] = []
         try:
             while True:
                 self._grew.wait()
-                if self._stopped:
-                    return
                 self._grew.clear()
                 self._hurry.clear()
-                waiting, self._waiting = self._waiting, []
+                if self._stopped:  # looked at behind the clearing: `stop` may just have set both
+                    return
+                waiting = self._take_waiting()
                 moved_all = self._passive()
-                for done in waiting:
-                    done()
+                while waiting:
+                    waiting.pop()()
                 if not moved_all:
                     self._grew.set()  # readers hold some of it: try again although nobody may write
                 self._hurry.wait(PASSIVE_EVERY_S)
         finally:
+            for done in waiting + self._take_waiting(last=True):
+                done()
             if self._raw is not None:
                 self._raw.close()
                 self._raw = None

@@ -86,6 +86,10 @@ class StagingFile:
     def finish(self) -> None:
         """Make it complete, and close it."""
         self._raw.execute("COMMIT")
+        self.close()
+
+    def close(self) -> None:
+        """Close it as it is; once is enough. An incomplete file is of no use."""
         self._raw.close()
 
     @staticmethod

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 from collections.abc import Callable
 from pathlib import Path
@@ -96,7 +97,11 @@ class SqliteStore:
             if not done.done():
                 done.set_result(None)
 
-        self.checkpointer.pass_now(lambda: loop.call_soon_threadsafe(tell))
+        def ended() -> None:
+            with contextlib.suppress(RuntimeError):  # the loop is closed, and nobody waits
+                loop.call_soon_threadsafe(tell)
+
+        self.checkpointer.pass_now(ended)
         await done
 
     async def open(self) -> None:
