@@ -27,12 +27,12 @@ from reactor.errors import ApplicationError, InvalidValue, LimitExceeded, Reacto
 from reactor.http.request import Receive, Scope, Send
 from reactor.limits import Limits
 from reactor.runtime.app import App
-from reactor.runtime.executions import Executions
 from reactor.runtime.failures import failure_of
 from reactor.runtime.host import Host, Runner
 from reactor.runtime.http_action import HttpAction
 from reactor.runtime.http_cors import Cors
 from reactor.runtime.http_router import BoundRoute
+from reactor.runtime.reports import Reports
 from reactor.schema.structs import Struct
 from reactor.sync.messages import has_lone_surrogate
 from reactor.values.formats import clean_json
@@ -70,8 +70,7 @@ class SiteBackend(Runner, Protocol):
 
     app: App
     host: Host
-    dev: bool
-    executions: Executions
+    reports: Reports
 
 
 class RequestTooLarge(LimitExceeded):
@@ -138,7 +137,9 @@ class Site:
         request_id = headers.get(b"convex-request-id", b"").decode("latin-1")[:64] or f"{random.getrandbits(64):016x}"
         length = headers.get(b"content-length", b"")
         if length.isdigit() and int(length) > self._limits.http_request_bytes and method not in _WITHOUT_BODY:
-            await self._send(exchange, _error_response(_too_large(self._limits), request_id, app, self._backend.dev))
+            await self._send(
+                exchange, _error_response(_too_large(self._limits), request_id, app, self._backend.reports.dev)
+            )
             return
         if self._slots.locked() and self._waiting >= self._limits.waiting_http_actions:
             await exchange.answer(_OVERLOADED, 429, [(b"content-type", b"application/json")])
@@ -160,7 +161,7 @@ class Site:
                 caller,
                 host=host,
                 request_id=request_id,
-                executions=self._backend.executions,
+                executions=self._backend.reports.executions,
             )
             request = UserRequest(_user_scope(scope, headers, path, route), exchange.receive)
 
@@ -269,7 +270,7 @@ class Site:
             if isinstance(error, _EXPECTED) and not isinstance(error, ResponseTooLarge):
                 logger.error("[%s] %s failed while it was answering: %s", action.request_id, path, error)
             return  # without an end of the body: the server closes the connection, and clients see that it was cut
-        await self._send(exchange, _error_response(error, action.request_id, action.app, self._backend.dev))
+        await self._send(exchange, _error_response(error, action.request_id, action.app, self._backend.reports.dev))
 
     async def _send(self, exchange: Exchange, response: Response) -> None:
         await response({"type": "http", "method": "GET"}, _never, exchange.send)

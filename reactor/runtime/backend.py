@@ -9,46 +9,41 @@ from __future__ import annotations
 import asyncio
 import dataclasses
 import itertools
-import logging
 import time
 from collections.abc import Callable
 from typing import Any, TypeVar
 
 import msgspec
 
-from reactor.auth.identity import ANONYMOUS, Caller
+from reactor.auth.identity import Caller
 from reactor.engine.backfill import Progress
 from reactor.engine.commit_record import CommitRecord
 from reactor.engine.database import Database
-from reactor.engine.deploy import WantedIndex, WantedTable, deploy
+from reactor.engine.deploy import deploy
 from reactor.engine.transaction import Transaction
 from reactor.engine.vector_indexes import VectorIndexes, require_libraries
 from reactor.engine.write_transaction import WriteTransaction
-from reactor.errors import DatabaseError, FunctionNotFound, LimitExceeded, ReactorError, StoreError
+from reactor.errors import FunctionNotFound, LimitExceeded, ReactorError
 from reactor.runtime.actions import execute_action
 from reactor.runtime.app import App
 from reactor.runtime.execute import Execution, execute_query, execution_of
-from reactor.runtime.executions import Door, Executions, Finished, Kind, new_execution_id, print_log_lines
-from reactor.runtime.failures import new_request_id, told_of
+from reactor.runtime.executions import Door, Executions, Finished, new_execution_id, print_log_lines
+from reactor.runtime.failures import new_request_id
 from reactor.runtime.host import Host, NestedResult
 from reactor.runtime.live import LiveQueries
 from reactor.runtime.logs import line_texts
 from reactor.runtime.mutation_job import MutationJob
-from reactor.runtime.pins import Pins
+from reactor.runtime.pins import OutOfRetention, Pins
 from reactor.runtime.query_entry import QueryCall, QueryRun
 from reactor.runtime.registry import RegisteredFunction
+from reactor.runtime.reports import Reports
 from reactor.runtime.reruns import described
 from reactor.runtime.subscriber import LiveSubscriber
 from reactor.runtime.waist import Failure, Outcome, Success, next_cut
-from reactor.schema.changes import is_subset
-from reactor.schema.indexes import AnyIndexDefinition, SearchIndexDefinition, VectorIndexDefinition
-from reactor.schema.spec import exact_json, schema_json, validator_from_json
-from reactor.schema.table import TableDefinition
-from reactor.store.protocol import SnapshotEnded
+from reactor.runtime.wanted import fits, wanted_tables
+from reactor.schema.spec import schema_json
 
-__all__ = ["LiveBackend", "wanted_index"]
-
-logger = logging.getLogger("reactor.functions")
+__all__ = ["LiveBackend"]
 
 T = TypeVar("T")
 
@@ -65,8 +60,7 @@ class LiveBackend:
         if executions is None:
             executions = Executions()
             executions.listen(print_log_lines)
-        self.executions = executions
-        self.dev = dev
+        self.reports = Reports(executions, dev=dev, root=lambda: self.app.root)
         self.app = App({})
         """The app in force; an empty one until the first deploy."""
         self._deployed: tuple[int, App, App] = (0, self.app, self.app)
@@ -80,7 +74,7 @@ class LiveBackend:
         # Before LiveQueries: at a deploy's commit the app must have changed when queries are told to run again.
         database.listen(self._on_commit, lambda: None)
         self.live = LiveQueries(database, self._run_query, executions)
-        self._pins = Pins(database)
+        self._pins = Pins(database, self._run_query, self._report_query)
         self.vectors = VectorIndexes(database)
 
     async def close(self) -> None:
@@ -104,27 +98,16 @@ class LiveBackend:
         Raises SchemaError, naming the documents that don't fit; then everything is as it was.
         """
         schema = app.schema
-        tables = [] if schema is None else [self._wanted(t, schema.schema_validation) for t in schema.tables.values()]
+        tables = [] if schema is None else wanted_tables(schema, self.table_name)
         if any(index.kind == "vector" for table in tables for index in table.indexes):
             require_libraries()
         self._next_app = app
         try:
             async with self._database.schema_lock:
                 text = "" if schema is None else msgspec.json.encode(schema_json(schema)).decode()
-                await deploy(self._database, tables, fits=_fits, progress=progress, schema=text)
+                await deploy(self._database, tables, fits=fits, progress=progress, schema=text)
         finally:
             self._next_app = None
-
-    def _wanted(self, table: TableDefinition, validated: bool) -> WantedTable:
-        resolve = self.table_name
-        takes = table.codec.takes
-
-        def check(body: bytes, document: dict[str, Any]) -> None:
-            if not takes(body, resolve):
-                table.check(body, document, resolve)
-
-        indexes = tuple(map(wanted_index, table.all_indexes))
-        return WantedTable(table.name, indexes, check if validated else None, exact_json(table.validator))
 
     def _on_commit(self, record: CommitRecord) -> None:
         if "code" in record.names and self._next_app is not None:
@@ -147,7 +130,10 @@ class LiveBackend:
 
     async def query(self, path: str, args: bytes, caller: Caller, *, at_ts: int | None = None) -> Outcome:
         if at_ts is not None:
-            return await self._query_at(path, args, caller, at_ts)
+            try:
+                return await self._pins.query(QueryCall(path, args, None, caller), at_ts)
+            except OutOfRetention as error:
+                return self.reports.told(error, path)[0]
         subscriber = self.live.subscriber(caller, "HttpApi")
         try:
             subscriber.add(0, path, args)
@@ -159,31 +145,6 @@ class LiveBackend:
 
     async def pin_snapshot(self) -> int:
         return await self._pins.pin()
-
-    async def _query_at(self, path: str, args: bytes, caller: Caller, ts: int) -> Outcome:
-        call = QueryCall(path, args, None, caller)
-        snapshot = self._pins.at(ts)
-        if snapshot is not None:
-            try:
-                run = await snapshot.run(lambda reader: self._run_query(call, self._database.transaction(reader)))
-                self._report_query(run)
-                return _stamped(run.outcome, ts)
-            except SnapshotEnded:
-                pass  # the store needed its space back: see whether the newest data will do
-        if ts > self._database.processed_ts:
-            return self._told(_out_of_retention(ts, "has not been reached yet"), path)[0]
-
-        def read(tx: Transaction) -> tuple[int, QueryRun]:
-            tx.depend_on("code")  # the code of that time may be gone, too
-            return tx.ts, self._run_query(call, tx)
-
-        with self._database.holding(ts):
-            read_ts, run = await self._database.read(read)
-            self._report_query(run)
-            await self._database.wait_processed(read_ts)
-            if self._database.ring.first_touch(run.read_set, ts, read_ts) is None:
-                return _stamped(run.outcome, ts)
-        return self._told(_out_of_retention(ts, "is no longer kept, and the data has changed since"), path)[0]
 
     def _run_query(self, call: QueryCall, tx: Transaction) -> QueryRun:
         """On a store thread. Never raises: what goes wrong is the outcome."""
@@ -198,19 +159,19 @@ class LiveBackend:
             execution = execute_query(
                 app, fn, call.args, tx, call.caller, host=self.host, journal=call.journal, request_id=request_id
             )
-            log_lines = line_texts(execution.log_lines) if self._shows(call.caller) else ()
+            log_lines = line_texts(execution.log_lines) if self.reports.shows(call.caller) else ()
             outcome: Outcome = Success(execution.value, log_lines, tx.ts, execution.journal)
         except BaseException as error:
             execution = execution_of(error)
-            outcome, text = self._told(error, call.path, request_id, call.caller)
+            outcome, text = self.reports.told(error, call.path, request_id, call.caller)
         try:
             read_set = tx.read_set()
         except LimitExceeded as error:
-            outcome, text = self._told(error, call.path, request_id, call.caller)
+            outcome, text = self.reports.told(error, call.path, request_id, call.caller)
             read_set = tx.coarse_read_set()
         seconds = time.perf_counter() - began
         finished: Finished | None = None
-        if self.executions.listeners:
+        if self.reports.executions.listeners:
             path = call.path if fn is None else fn.path
             finished = Finished(
                 "query", path, request_id, call.caller, "SyncWorker", began, seconds, execution.log_lines,
@@ -223,7 +184,7 @@ class LiveBackend:
         """Of a run outside of the live queries, which report their own."""
         if run.finished is not None:
             run.finished.door = "HttpApi"
-            self.executions.report(run.finished)
+            self.reports.executions.report(run.finished)
 
     # Mutations and actions
 
@@ -237,23 +198,23 @@ class LiveBackend:
         session: tuple[str, int] | None = None,
         request_id: str | None = None,
     ) -> None:
-        app = self.app
+        app, reports = self.app, self.reports
         request_id = request_id or new_request_id()
         door: Door = "HttpApi" if session is None else "SyncWorker"
         try:
             fn = app.resolve(path, admin=caller.is_admin, kind="mutation")
         except ReactorError as error:
-            failure = self.failed(error, "mutation", path, request_id, caller, door, is_known=False)
+            failure = reports.failed(error, "mutation", path, request_id, caller, door, is_known=False)
             asyncio.get_running_loop().call_soon(done, failure)
             return
 
         def finished(result: Execution | BaseException, ts: int) -> None:
             if isinstance(result, BaseException):
-                done(self.failed(result, "mutation", fn.path, request_id, caller, door))
+                done(reports.failed(result, "mutation", fn.path, request_id, caller, door))
             else:
-                if self.executions.listeners:
-                    self.succeeded(fn, result, request_id, caller, door, ts)
-                done(Success(result.value, line_texts(result.log_lines) if self._shows(caller) else (), ts))
+                if reports.executions.listeners:
+                    reports.succeeded(fn, result, request_id, caller, door, ts)
+                done(Success(result.value, line_texts(result.log_lines) if reports.shows(caller) else (), ts))
 
         self._submit(app, fn, args, caller, finished, session, request_id)
 
@@ -280,13 +241,13 @@ class LiveBackend:
         try:
             fn = app.resolve(path, admin=caller.is_admin, kind="action")
         except ReactorError as error:
-            return self.failed(error, "action", path, request_id, caller, door, is_known=False)
+            return self.reports.failed(error, "action", path, request_id, caller, door, is_known=False)
         try:
             async with self._action_slots:
                 execution = await self.run_action(app, fn, args, caller, request_id=request_id, door=door)
         except Exception as error:
-            return self._told(error, path, request_id, caller)[0]
-        return Success(execution.value, line_texts(execution.log_lines) if self._shows(caller) else ())
+            return self.reports.told(error, path, request_id, caller)[0]
+        return Success(execution.value, line_texts(execution.log_lines) if self.reports.shows(caller) else ())
 
     async def run_action(
         self,
@@ -302,18 +263,20 @@ class LiveBackend:
         """Run an action to its end, and report it. Raises the very exception that it raised."""
         execution_id = new_execution_id()
         self.running_actions += 1
-        tell = self.executions.line_teller("action", fn.path, request_id, execution_id, parent)
+        tell = self.reports.executions.line_teller("action", fn.path, request_id, execution_id, parent)
         try:
             execution = await execute_action(
                 app, fn, args, self, caller,
                 host=self.host, request_id=request_id, execution_id=execution_id, on_line=tell,
             )  # fmt: skip
         except BaseException as error:
-            self.report_failure(error, "action", fn.path, request_id, caller, door, parent=parent, id=execution_id)
+            self.reports.report_failure(
+                error, "action", fn.path, request_id, caller, door, parent=parent, id=execution_id
+            )
             raise
         finally:
             self.running_actions -= 1
-        self.succeeded(fn, execution, request_id, caller, door, parent=parent, id=execution_id)
+        self.reports.succeeded(fn, execution, request_id, caller, door, parent=parent, id=execution_id)
         return execution
 
     async def call(self, path: str, args: bytes, caller: Caller, *, request_id: str | None = None) -> Outcome:
@@ -323,9 +286,9 @@ class LiveBackend:
             # This door speaks of functions, not of public ones. Source: client-protocol 2.1.
             name = path.replace(".js:", ":").removesuffix(".js").removesuffix(":default")
             text = f"Could not find function for {name!r}. Did you forget to run `npx convex dev`?"
-            return self._told(FunctionNotFound(text, code=error.code), path, request_id, caller)[0]
+            return self.reports.told(FunctionNotFound(text, code=error.code), path, request_id, caller)[0]
         except ReactorError as error:
-            return self._told(error, path, request_id, caller)[0]
+            return self.reports.told(error, path, request_id, caller)[0]
         if fn.kind == "query":
             return await self.query(path, args, caller)
         if fn.kind == "action":
@@ -359,11 +322,11 @@ class LiveBackend:
         try:
             execution, ts = await self._transact(app, fn, args, caller, request_id)
         except Exception as error:
-            self.report_failure(error, fn.kind, fn.path, request_id, caller, "Action", parent=parent)
+            self.reports.report_failure(error, fn.kind, fn.path, request_id, caller, "Action", parent=parent)
             raise
         finally:
             self.transactions -= 1
-        self.succeeded(fn, execution, request_id, caller, "Action", ts, parent=parent)
+        self.reports.succeeded(fn, execution, request_id, caller, "Action", ts, parent=parent)
         return NestedResult(execution.value, execution.log_lines)
 
     async def _transact(
@@ -399,127 +362,3 @@ class LiveBackend:
         """Why live queries ran: of one function, or all, the newest first (see `reruns.described`)."""
         newest = itertools.islice(self.live.reruns.newest(path), limit)
         return [described(rerun, self._database.catalogue) for rerun in newest]
-
-    def failed(
-        self,
-        error: BaseException,
-        kind: Kind,
-        path: str,
-        request_id: str,
-        caller: Caller,
-        door: Door,
-        *,
-        is_known: bool = True,
-    ) -> Failure:
-        """Report an execution that failed. Returns what its caller is told; the log gets the whole of it."""
-        failure, text = self._told(error, path, request_id, caller)
-        if self.executions.listeners:
-            self._report_failure(error, text, kind, path, request_id, caller, door, is_known=is_known)
-        return failure
-
-    def report_failure(
-        self,
-        error: BaseException,
-        kind: Kind,
-        path: str,
-        request_id: str,
-        caller: Caller,
-        door: Door,
-        *,
-        parent: str | None = None,
-        id: str = "",
-    ) -> None:
-        """Report an execution that failed, where somebody else makes something of the error."""
-        if self.executions.listeners:
-            if isinstance(error, asyncio.CancelledError):
-                text = "The server stopped before it had ended."
-            else:
-                text = told_of(error, root=self.app.root)[1]
-            self._report_failure(error, text, kind, path, request_id, caller, door, parent=parent, id=id)
-
-    def _report_failure(
-        self,
-        error: BaseException,
-        text: str,
-        kind: Kind,
-        path: str,
-        request_id: str,
-        caller: Caller,
-        door: Door,
-        **more: Any,
-    ) -> None:
-        execution = execution_of(error)
-        finished = Finished(
-            kind, path, request_id, caller, door, execution.began or time.perf_counter(), execution.seconds,
-            execution.log_lines, execution.usage, error=text, **more,
-        )  # fmt: skip
-        finished.code = error.code if isinstance(error, ReactorError) else "Uncaught"
-        self.executions.report(finished)
-
-    def succeeded(
-        self,
-        fn: RegisteredFunction,
-        execution: Execution,
-        request_id: str,
-        caller: Caller,
-        door: Door,
-        ts: int = 0,
-        *,
-        parent: str | None = None,
-        id: str = "",
-    ) -> None:
-        """Report an execution, unless it was answered from the record of an earlier one."""
-        if self.executions.listeners and execution.began:
-            finished = Finished(
-                fn.kind, fn.path, request_id, caller, door, execution.began, execution.seconds, execution.log_lines,
-                execution.usage, len(execution.value), None, "", False, True, parent, ts, 0, id,
-            )  # fmt: skip
-            self.executions.report(finished)
-
-    def log_failure(self, error: BaseException, path: str, request_id: str) -> None:
-        """Errors that are nobody's decision, for the operator's log with their traceback."""
-        if not isinstance(error, ReactorError) or isinstance(error, StoreError):
-            logger.error(
-                "[%s] %s failed", request_id, path,
-                exc_info=error, extra={"request_id": request_id, "function": path},
-            )  # fmt: skip
-
-    def _shows(self, caller: Caller) -> bool:
-        """Whether a caller may see errors and log lines in full."""
-        return self.dev or caller.is_admin
-
-    def _told(
-        self, error: BaseException, path: str, request_id: str | None = None, caller: Caller = ANONYMOUS
-    ) -> tuple[Failure, str]:
-        """What a caller is told of an error, and the whole of it; logs it, too."""
-        request_id = request_id or new_request_id()
-        self.log_failure(error, path, request_id)
-        return told_of(error, request_id=request_id, redact=not self._shows(caller), root=self.app.root)
-
-
-def wanted_index(index: AnyIndexDefinition) -> WantedIndex:
-    """What a deploy makes of an index of the schema."""
-    if isinstance(index, SearchIndexDefinition):
-        return WantedIndex(index.name, index.fields, index.staged, "search")
-    if isinstance(index, VectorIndexDefinition):
-        return WantedIndex(index.name, index.fields, index.staged, "vector", index.dimensions)
-    return WantedIndex(index.name, index.fields, index.staged)
-
-
-def _stamped(outcome: Outcome, ts: int) -> Outcome:
-    return dataclasses.replace(outcome, ts=ts) if isinstance(outcome, Success) else outcome
-
-
-def _out_of_retention(ts: int, why: str) -> DatabaseError:
-    return DatabaseError(
-        f"The timestamp {ts} {why}. Ask for a new one with /api/query_ts; it is good for some seconds.",
-        code="OutOfRetention",
-    )
-
-
-def _fits(stored: Any, table: WantedTable) -> bool:
-    """Whether every document that the stored validator let in fits the new one."""
-    try:
-        return is_subset(validator_from_json(stored), validator_from_json(table.validator))
-    except ReactorError:
-        return False  # written by another version: look at the documents

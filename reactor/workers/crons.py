@@ -203,13 +203,13 @@ class CronWorker:
             raise
         except Exception as error:
             path = cron.function.replace(".js:", ":") if fn is None else fn.path
-            self._backend.failed(error, "mutation", path, request_id, _NOBODY, "Cron", is_known=fn is not None)
+            self._backend.reports.failed(error, "mutation", path, request_id, _NOBODY, "Cron", is_known=fn is not None)
             return await self._failed(cron, due, error)
         if begun is None or fn is None:
             return (await self._database.read(lambda tx: {c.id: c for c in cron_jobs.all_crons(tx)})).get(cron.id)
         if fn.kind == "mutation":
             if execution is not None:
-                self._backend.succeeded(fn, execution, request_id, _NOBODY, "Cron")
+                self._backend.reports.succeeded(fn, execution, request_id, _NOBODY, "Cron")
             return begun
         task = asyncio.current_task()
         if task is not None:
@@ -223,7 +223,7 @@ class CronWorker:
             return await self._complete(cron, due, DIED, ())
         except Exception as error:
             hit(ACTION_ENDED)
-            self._backend.log_failure(error, fn.path, request_id)
+            self._backend.reports.log_failure(error, fn.path, request_id)
             return await self._failed(cron, due, error)
         return await self._complete(cron, due, None, line_texts(done.log_lines))
 

@@ -256,14 +256,16 @@ class Scheduler:
             if fn is not None and fn.kind == "action" and job is not None:
                 self._actions[run.id] = asyncio.create_task(self._act(job, run.app, fn), name=f"job {fn.path}")
             elif fn is not None and run.execution is not None:
-                self._backend.succeeded(fn, run.execution, run.request_id, job_caller(run.id), "Scheduler", ts)
+                self._backend.reports.succeeded(fn, run.execution, run.request_id, job_caller(run.id), "Scheduler", ts)
         elif isinstance(error, Unavailable | StoreError):
             self._try_later(run.id, error)
         else:
             name = run.id if job is None else job.name
             path = name.replace(".js:", ":") if fn is None else fn.path
             caller = job_caller(run.id)
-            self._backend.failed(error, "mutation", path, run.request_id, caller, "Scheduler", is_known=fn is not None)
+            self._backend.reports.failed(
+                error, "mutation", path, run.request_id, caller, "Scheduler", is_known=fn is not None
+            )
             self._do(self._fail(run.id, name, error_text(error, run.app)))
         self._pump()
 
@@ -278,7 +280,7 @@ class Scheduler:
         except asyncio.CancelledError:  # we are closing
             error = DIED
         except Exception as raised:
-            self._backend.log_failure(raised, fn.path, request_id)
+            self._backend.reports.log_failure(raised, fn.path, request_id)
             error = error_text(raised, app)
             logger.warning("scheduled action %s failed: %s", job.name, error.rstrip())
         hit(ACTION_ENDED)

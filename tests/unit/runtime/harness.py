@@ -21,12 +21,12 @@ from reactor.limits import DEFAULT_LIMITS, Limits
 from reactor.model.system_tables import ensure_system_tables
 from reactor.runtime.actions import execute_action
 from reactor.runtime.app import App
-from reactor.runtime.backend import wanted_index
 from reactor.runtime.execute import Execution, execute_mutation, execute_query
 from reactor.runtime.host import Host, NestedResult
 from reactor.runtime.loader import AppLoader
 from reactor.runtime.logs import line_texts
 from reactor.runtime.registry import RegisteredFunction
+from reactor.runtime.wanted import wanted_index
 from reactor.store.sqlite.store import SqliteStore
 from reactor.values.wire import decode, encode
 from tests.unit.engine.conftest import Job

@@ -283,6 +283,7 @@ async def test_a_failed_mutation_leaves_nothing_behind(app: Harness) -> None:
 
 async def test_too_much_for_the_memory_that_is_allowed_is_an_error_and_nothing_is_lost(project: Project) -> None:
     app = await project(files(), limits=Limits(vector_memory_bytes=1000))
+    await nearest(app, [1, 0, 0])  # the index is loaded, as long as it is empty
     await add(app, {"embedding": [1, 0, 0]})
     await nearest(app, [1, 0, 0])  # it finds out how much it takes
     with pytest.raises(LimitExceeded, match="vector_memory_bytes"):
