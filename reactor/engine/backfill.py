@@ -3,12 +3,11 @@
 Writers maintain an index from the commit that adds it; the backfill enters the older documents in steps of a few
 milliseconds, each a commit that also notes how far it came. So it can end and go on at any step, in another process too,
 and two that fill one index only take turns. A step ends early when a client's mutation waits, and the next one then lets
-clients have most of the writer's time.
+clients have most of the writer's time; what was entered while they write is brought to its place bit by bit (`Pace`).
 """
 
 from __future__ import annotations
 
-import asyncio
 import logging
 import time
 from collections.abc import Callable
@@ -18,6 +17,7 @@ from typing import Any, Final
 from reactor.engine.commit_record import ANY_INDEX, ANY_TABLE, CommitKind, CommitRecord
 from reactor.engine.database import Database
 from reactor.engine.index_kinds import fill
+from reactor.engine.pace import Pace
 from reactor.engine.ranges import make_range
 from reactor.engine.transaction import Transaction
 from reactor.faults import hit
@@ -100,6 +100,7 @@ async def fill_index(database: Database, index: IndexInfo, report: Progress | No
         return
     total = await database.store.read(lambda reader: reader.count(by_time, b"", None))
     what = f"index {title(index)}"
+    pace = Pace(database)
     began = told = logged = time.monotonic()
     first = state.entered
     if first:
@@ -133,7 +134,8 @@ async def fill_index(database: Database, index: IndexInfo, report: Progress | No
                 left,
             )
         in_the_way = step.was_in_the_way or database.waiting_jobs > 0
-        await asyncio.sleep((time.monotonic() - stepped) * YIELD_FACTOR if in_the_way else 0)
+        rest_s = (time.monotonic() - stepped) * YIELD_FACTOR if in_the_way else 0.0
+        await pace.rest(step.took_s, rest_s, was_in_the_way=in_the_way)
     if step.was_last:
         await _tell(database, step)
         seconds = time.monotonic() - began
@@ -162,6 +164,8 @@ class _Step:
         """Whether this step made it full."""
         self.entered = 0
         self.was_in_the_way = False
+        self.took_s = 0.0
+        """Of the writer's time."""
         self._database = database
 
     def run(self, writer: Writer) -> None:
@@ -192,3 +196,4 @@ class _Step:
         self.was_last = not rows
         self.state = Backfill(start, entered) if rows else None
         writer.put_backfill(index, self.state)
+        self.took_s = time.monotonic() - began

@@ -47,20 +47,23 @@ class Pace:
             return result, time.monotonic() - began
 
         result, self.step_s = await self._database.store.write(job)
-        await self.rest(self.step_s, factor)
+        await self.rest(self.step_s, self.step_s * factor)
         return result
 
-    async def rest(self, took: float, factor: float = 1.0) -> None:
-        """Let clients go first after `took` seconds of writing, if there are any."""
-        self._written_s += took
+    async def rest(self, written_s: float, rest_s: float, *, was_in_the_way: bool = False) -> None:
+        """After so many seconds of writing, let clients go first for so many, if there are any.
+
+        `was_in_the_way`: there are. A mutation that was kept waiting may be running by now, and is not counted anywhere.
+        """
+        self._written_s += written_s
         commits = self._database.commits
-        if commits == self._commits and not self._database.waiting_jobs:
+        if commits == self._commits and not was_in_the_way and not self._database.waiting_jobs:
             return
         self._commits = commits
         if self._written_s < CHECKPOINT_AFTER_S:
-            await asyncio.sleep(took * factor)
+            await asyncio.sleep(rest_s)
             return
         self._written_s = 0.0
         began = time.monotonic()
         await self._database.store.checkpoint()
-        await asyncio.sleep(max(took * factor, time.monotonic() - began))
+        await asyncio.sleep(max(rest_s, time.monotonic() - began))

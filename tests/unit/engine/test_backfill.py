@@ -5,12 +5,13 @@ from __future__ import annotations
 import asyncio
 import random
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
 from reactor import faults
-from reactor.engine import backfill
+from reactor.engine import backfill, pace
 from reactor.engine.backfill import AFTER_STEP, fill_index, index_states
 from reactor.engine.deploy import WantedIndex, deploy
 from reactor.engine.index_keys import key_parts
@@ -247,6 +248,44 @@ async def test_with_writers_beside_the_index_is_what_a_fresh_scan_gives(engine: 
     expected, found = await engine.database.read(compare)
     assert found == expected
     assert await engine.database.read(entries) == len(expected)
+
+
+async def test_what_is_entered_while_clients_write_is_brought_to_its_place_bit_by_bit(
+    engine: Harness, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """So that their commits don't wait for the disk behind much of it; while nobody writes, nothing holds it up."""
+    database = engine.database
+    await fill(engine, 500)
+    await deploy(database, table(STAGED))
+    asked: list[Backfill | None] = []
+    rested: list[float] = []
+
+    async def checkpoint() -> None:
+        asked.append(await filled(engine))
+
+    async def sleep(seconds: float) -> None:
+        rested.append(seconds)
+
+    monkeypatch.setattr(database.store, "checkpoint", checkpoint)
+    monkeypatch.setattr(pace, "asyncio", SimpleNamespace(sleep=sleep))
+    monkeypatch.setattr(pace, "CHECKPOINT_AFTER_S", 0.0)
+    steps = 0
+
+    def write_for_a_while() -> None:
+        nonlocal steps
+        steps += 1
+        if 3 <= steps <= 5:
+            engine.submit(lambda tx: tx.insert("rows", {"n": 1}))
+
+    faults.arm(AFTER_STEP, write_for_a_while)
+    await fill_index(database, by_n(engine))
+    faults.disarm_all()
+
+    assert steps > 10
+    after = [state.entered for state in asked if state is not None]
+    assert after[:3] == [n * backfill.CHUNK_ROWS for n in (3, 4, 5)]
+    assert len(asked) == len(rested) <= 6, "at most once more after each commit"
+    assert all(seconds > 0 for seconds in rested[:3])
 
 
 def bodies(tx: Transaction) -> list[bytes]:

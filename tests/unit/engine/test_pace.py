@@ -69,7 +69,7 @@ async def test_there_is_no_rest_while_nobody_writes(engine: Harness, rests: list
     steps = Pace(engine.database)
     for _ in range(20):
         await steps.step(lambda writer: writer.put_meta("note", b"x"))
-    await steps.rest(100 * CHECKPOINT_AFTER_S)
+    await steps.rest(100 * CHECKPOINT_AFTER_S, 1.0)
     assert rests == []
 
 
@@ -89,9 +89,17 @@ async def test_a_client_that_waits_for_the_writer_counts_too(engine: Harness, re
     steps = Pace(engine.database)
     job = engine.submit(lambda tx: None)
     assert engine.database.waiting_jobs
-    await steps.rest(CHECKPOINT_AFTER_S / 2)
-    assert rests == [CHECKPOINT_AFTER_S / 2]
+    await steps.rest(CHECKPOINT_AFTER_S / 2, 7.0)
+    assert rests == [7.0]
     await job.done
+
+
+async def test_a_client_that_was_kept_waiting_counts_though_it_is_not_waiting_any_more(
+    engine: Harness, rests: list[float | str]
+) -> None:
+    steps = Pace(engine.database)
+    await steps.rest(CHECKPOINT_AFTER_S / 2, 7.0, was_in_the_way=True)
+    assert rests == [7.0]
 
 
 async def test_each_megabyte_or_so_is_brought_to_its_place_while_somebody_writes(
@@ -99,13 +107,13 @@ async def test_each_megabyte_or_so_is_brought_to_its_place_while_somebody_writes
 ) -> None:
     """What was written while nobody did is, too, at once."""
     steps = Pace(engine.database)
-    await steps.rest(CHECKPOINT_AFTER_S)
+    await steps.rest(CHECKPOINT_AFTER_S, 1.0)
     assert rests == []
     asked: list[bool] = []
     for _ in range(6):
         rests.clear()
         await somebody_writes(engine)
-        await steps.rest(CHECKPOINT_AFTER_S * 0.4)
+        await steps.rest(CHECKPOINT_AFTER_S * 0.4, 0.0)
         asked.append(CHECKPOINT in rests)
     assert asked == [True, False, False, True, False, False]
 
@@ -117,5 +125,5 @@ async def test_a_checkpoint_that_takes_long_is_followed_by_a_rest_as_long(
     monkeypatch.setattr(pace, "time", SimpleNamespace(monotonic=lambda: next(clock)))
     steps = Pace(engine.database)
     await somebody_writes(engine)
-    await steps.rest(CHECKPOINT_AFTER_S)
+    await steps.rest(CHECKPOINT_AFTER_S, 1.0)
     assert rests == [CHECKPOINT, 3.0]
