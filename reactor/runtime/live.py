@@ -182,8 +182,11 @@ class LiveQueries:
             self._touch_followers(entry)
 
     def _touch_followers(self, entry: Entry) -> None:
-        for followed in entry.followers:
-            followed.subscriber.touch(followed)
+        for followed in entry.followers:  # `LiveSubscriber.touch`, written out: there may be thousands
+            subscriber = followed.subscriber
+            subscriber.touched[followed.query_id] = followed
+            if subscriber.puller is not None and not subscriber.busy:
+                self.ask(subscriber)
 
     # Waves
 
@@ -236,7 +239,7 @@ class LiveQueries:
         """Returns whether anybody took part."""
         slow_wanted = (
             self._slow is None
-            and bool(self._usual_s)
+            and any(usual > SLOW_S for usual in self._usual_s.values())
             and any(self._is_slow(f.entry) for s in self._asking for f in s.touched.values() if not f.entry.is_fresh)
         )
         snapshots = await self._database.open_snapshots(2 if slow_wanted else 1)
@@ -270,6 +273,15 @@ class LiveQueries:
             # It may have been told of a later timestamp while the snapshot was being opened: time only moves forward.
             if not subscriber.busy or subscriber.not_before > ts or subscriber.ts > ts:
                 continue
+            if len(subscriber.touched) == 1:
+                # Most of the followers of one query: it waits with the others, as `_needed` would find out.
+                [followed] = subscriber.touched.values()
+                others = waiting.get(followed.entry)
+                if others is not None:
+                    others.append(subscriber)
+                    del self._asking[subscriber]
+                    subscriber.wave, subscriber.needed = wave, 1
+                    continue
             needed = self._needed(wave, subscriber)
             if needed is None:
                 continue

@@ -39,7 +39,7 @@ class LiveSubscriber:
     """See `waist.Subscriber`."""
 
     __slots__ = (
-        "_deliver", "_live", "_queries", "busy", "caller", "closed", "door", "needed", "not_before", "touched", "ts",
+        "_live", "_queries", "busy", "caller", "closed", "door", "needed", "not_before", "puller", "touched", "ts",
         "wave",
     )  # fmt: skip
 
@@ -53,7 +53,8 @@ class LiveSubscriber:
         self._queries: dict[int, Followed] = {}
         self.touched: dict[int, Followed] = {}
         """The queries that may have changed since the last cut."""
-        self._deliver: Deliver | None = None
+        self.puller: Deliver | None = None
+        """Takes the next cut; None while nobody asks for one."""
         self.not_before = 0
         self.busy = False
         """A pull is waiting for a wave, or takes part in one."""
@@ -95,7 +96,7 @@ class LiveSubscriber:
         if self.closed:
             deliver(asyncio.CancelledError("the subscriber is closed"))
             return
-        self._deliver = deliver
+        self.puller = deliver
         self.not_before = not_before or 0
         if self.wave is not None or (not_before is None and not self.touched):
             return
@@ -106,7 +107,7 @@ class LiveSubscriber:
             self._live.ask(self)
 
     def withdraw(self) -> None:
-        self._deliver = None
+        self.puller = None
         self._leave()
 
     def close(self) -> None:
@@ -124,7 +125,7 @@ class LiveSubscriber:
     def touch(self, followed: Followed) -> None:
         """This query may have changed."""
         self.touched[followed.query_id] = followed
-        if self._deliver is not None and not self.busy:
+        if self.puller is not None and not self.busy:
             self._live.ask(self)
 
     def is_ready(self, now: int) -> bool:
@@ -144,7 +145,7 @@ class LiveSubscriber:
     def deliver(self, ts: int) -> None:
         """All that was needed is valid at `ts`: hand out the cut."""
         self._leave()
-        if self._deliver is None:
+        if self.puller is None:
             return
         if ts < self.not_before:
             self._live.ask(self)
@@ -153,20 +154,20 @@ class LiveSubscriber:
             if not followed.entry.valid_at(ts):  # added or moved while the wave ran: the next wave has it too
                 self._live.ask(self)
                 return
-        deliver, self._deliver = self._deliver, None
+        deliver, self.puller = self.puller, None
         deliver(self._make_cut(ts))
 
     def give_up(self, wave: Wave) -> None:
         """The wave can't serve this subscriber: ask again."""
         if self.wave is wave:
             self._leave()
-            if self._deliver is not None:
+            if self.puller is not None:
                 self._live.ask(self)
 
     def fail(self, error: BaseException) -> None:
         """There will be no cut, because of this."""
         self._leave()
-        deliver, self._deliver = self._deliver, None
+        deliver, self.puller = self.puller, None
         if deliver is not None:
             deliver(error)
 

@@ -114,22 +114,24 @@ class TransportLink:
 
     def send(self, messages: Iterable[Message]) -> None:
         protocol = self._protocol
-        if protocol.disconnected or protocol.conn.state is not State.OPEN or protocol.transport.is_closing():
+        transport = protocol.transport
+        # A close that the client began has the transport closing, too.
+        if protocol.close_sent or protocol.disconnected or transport.is_closing():
             return
         if protocol.conn.extensions:
             buffers: list[bytes | memoryview] = list(self._compressed(messages))
+            size = sum(map(len, buffers))
         else:
-            buffers = []
+            buffers, size = [], 0
             for message in messages:
-                _add_frames(buffers, message)
-        size = sum(map(len, buffers))
+                size += _add_frames(buffers, message)
         self._written_bytes += size
         if size <= JOIN_BYTES:
-            protocol.transport.write(b"".join(buffers))
+            transport.write(b"".join(buffers))
         else:
             # The last one apart: `writelines` of Python before 3.12.9 and 3.13.2 never tells that the buffer is full.
-            protocol.transport.writelines(buffers[:-1])
-            protocol.transport.write(buffers[-1])
+            transport.writelines(buffers[:-1])
+            transport.write(buffers[-1])
 
     def _compressed(self, messages: Iterable[Message]) -> Iterator[bytes]:
         conn = self._protocol.conn
@@ -169,14 +171,17 @@ class TransportLink:
         return
 
 
-def _add_frames(buffers: list[bytes | memoryview], message: Message) -> None:
-    """Append a text message as unmasked frames."""
+def _add_frames(buffers: list[bytes | memoryview], message: Message) -> int:
+    """Append a text message as unmasked frames; returns how many bytes they have, or nearly."""
     pieces = (message,) if isinstance(message, bytes) else message
-    size = sum(map(len, pieces))
+    size = 0
+    for piece in pieces:
+        size += len(piece)
     if size <= FRAGMENT_BYTES:
-        buffers.append(_header(_FIN | _TEXT, size))
+        buffers.append(_HEADER_16(_FIN | _TEXT, 126, size) if 126 <= size < 65536 else _header(_FIN | _TEXT, size))
         buffers += pieces
-        return
+        return size + 4
+    total = size
     # Slices of the pieces, not copies: a thousand slow clients may be waiting for the same large result.
     opcode, left, room = _TEXT, size, 0
     for piece in pieces:
@@ -191,6 +196,7 @@ def _add_frames(buffers: list[bytes | memoryview], message: Message) -> None:
             taken = min(room, len(view))
             room -= taken
             view = view[taken:]
+    return total
 
 
 def _header(first: int, size: int) -> bytes:
