@@ -145,16 +145,20 @@ class LiveSubscriber:
     def deliver(self, ts: int) -> None:
         """All that was needed is valid at `ts`: hand out the cut."""
         self._leave()
-        if self.puller is None:
+        deliver = self.puller
+        if deliver is None:
             return
         if ts < self.not_before:
             self._live.ask(self)
             return
         for followed in self.touched.values():
-            if not followed.entry.valid_at(ts):  # added or moved while the wave ran: the next wave has it too
+            entry = followed.entry
+            until = entry.valid_until
+            # `Entry.valid_at`, written out. What was added or moved while the wave ran the next wave has, too.
+            if entry.version is None or entry.valid_from > ts or (until is not None and until <= ts):
                 self._live.ask(self)
                 return
-        deliver, self.puller = self.puller, None
+        self.puller = None
         deliver(self._make_cut(ts))
 
     def give_up(self, wave: Wave) -> None:
@@ -173,7 +177,8 @@ class LiveSubscriber:
 
     def _leave(self) -> None:
         if self.busy:
-            self._live.forget_ask(self)
+            if self.wave is None:
+                self._live.forget_ask(self)
             self.busy = False
             self.wave = None
 
