@@ -24,7 +24,7 @@ from reactor.store.protocol import Reader, SnapshotEnded, VectorRow
 if TYPE_CHECKING:
     from reactor.search.vectors import VectorSet
 
-__all__ = ["FoundVector", "VectorIndexes", "require_libraries"]
+__all__ = ["FoundVector", "VectorIndexGone", "VectorIndexes", "require_libraries"]
 
 logger = logging.getLogger("reactor.engine")
 
@@ -38,6 +38,13 @@ CHUNK: Final = 512
 GATHERED: Final = 1024
 """So many changed documents are read without waiting for a search."""
 ATTEMPTS: Final = 3
+RETRY_S: Final = 10.0
+RETRY_FACTOR: Final = 10.0
+"""An index that failed is loaded again by a search that comes so many seconds later, or so many times what loading it took."""
+
+
+class VectorIndexGone(Unavailable):
+    """The index was dropped since it was looked up. There may be another by its name."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,14 +82,24 @@ class _Followed:
         self.catching_up: asyncio.Task[None] | None = None
         self.clustering: asyncio.Task[None] | None = None
         self.failed: ReactorError | None = None
+        self.retry_at = 0.0
+        """When it may be tried again after it failed, by the loop's clock."""
+        self.load_s = 0.0
+
+    def fail(self, error: ReactorError) -> None:
+        self.failed = error
+        self.retry_at = asyncio.get_running_loop().time() + max(RETRY_S, RETRY_FACTOR * self.load_s)
+        self.forget()
 
     def drop(self) -> None:
         if self.loading is not None:
             self.loading.cancel()
+        self.forget()
+
+    def forget(self) -> None:
         self.changed.clear()
-        if self.vectors is not None:
-            self.vectors.close()
-            self.vectors = None
+        # Not closed: a search may be at work on it, on other threads; its own threads end with it.
+        self.vectors = None
 
 
 class VectorIndexes:
@@ -105,6 +122,8 @@ class VectorIndexes:
             task.cancel()
         await asyncio.gather(*tasks, *self._searches, return_exceptions=True)
         for followed in self._followed.values():
+            if followed.vectors is not None:
+                followed.vectors.close()
             followed.drop()
         self._followed.clear()
         self._by_table.clear()
@@ -158,23 +177,37 @@ class VectorIndexes:
             followed = self._followed.get(number)
             if followed is None:
                 followed = self._followed[number] = _Followed(info)
-                followed.loading = asyncio.get_running_loop().create_task(self._load(followed))
+                self._begin_to_load(followed)
             followed.info = info
         self._by_table = {}
         for followed in self._followed.values():
             self._by_table.setdefault(followed.info.table_number, []).append(followed)
 
+    def _begin_to_load(self, followed: _Followed) -> None:
+        followed.failed = None
+        followed.loading = asyncio.get_running_loop().create_task(self._load(followed))
+
     async def _load(self, followed: _Followed) -> None:
         """Read an index into memory. What commits change meanwhile is noted from before the first row, and read again."""
-        try:
-            async with self._one_at_a_time:
+        async with self._one_at_a_time:
+            began = asyncio.get_running_loop().time()
+            try:
                 await self._read_all(followed)
-        except ReactorError as error:
-            followed.failed = error
-            logger.error("the vector index %s.%s can't be loaded: %s", followed.info.table, followed.info.name, error)
-        except Exception as error:
-            followed.failed = Unavailable(f"The vector index can't be loaded: {error!r}")
-            logger.exception("the vector index %s.%s can't be loaded", followed.info.table, followed.info.name)
+                return
+            except ReactorError as error:
+                failure = error
+                logger.error(
+                    "the vector index %s.%s can't be loaded: %s", followed.info.table, followed.info.name, error
+                )
+            except Exception as error:
+                failure = Unavailable(f"The vector index can't be loaded: {error!r}")
+                logger.exception("the vector index %s.%s can't be loaded", followed.info.table, followed.info.name)
+            finally:
+                followed.load_s = asyncio.get_running_loop().time() - began
+            followed.fail(failure)
+
+    def _is_gone(self, followed: _Followed) -> bool:
+        return self._closed or self._followed.get(followed.info.number) is not followed
 
     async def _read_all(self, followed: _Followed) -> None:
         info = followed.info
@@ -248,9 +281,10 @@ class VectorIndexes:
                     await asyncio.shield(asyncio.to_thread(_apply, vectors, ids, rows))
                     self._settle(followed, ids, ts)
         except Exception:
-            logger.exception(
-                "bringing the vector index %s.%s up to date failed", followed.info.table, followed.info.name
-            )
+            if not self._is_gone(followed):
+                logger.exception(
+                    "bringing the vector index %s.%s up to date failed", followed.info.table, followed.info.name
+                )
         finally:
             followed.catching_up = None
 
@@ -264,8 +298,7 @@ class VectorIndexes:
         try:
             self._check_memory()
         except LimitExceeded as error:
-            followed.failed = error
-            followed.drop()
+            followed.fail(error)
 
     # Search
 
@@ -281,7 +314,8 @@ class VectorIndexes:
         """The `limit` documents nearest to `vector` (finite, of the index's length): best first, equal ones by id.
 
         With `any_of` only those that have one of these (number of a filter field, `filter_key`). With `documents` the
-        hits have theirs. Waits while the index is being loaded. Raises ReactorError when that failed.
+        hits have theirs. Waits while the index is being loaded. Raises VectorIndexGone when it was dropped, ReactorError
+        when it can't be loaded, or could not be a moment ago.
         """
         task = asyncio.get_running_loop().create_task(self._search(info, vector, limit, any_of, documents))
         # A caller that goes away must not give up its turn while a store thread is at work on the index.
@@ -298,18 +332,24 @@ class VectorIndexes:
         documents: DocumentReader | None,
     ) -> list[FoundVector]:
         followed = self._followed.get(info.number)
-        if followed is None or self._closed:
-            raise Unavailable(f"The vector index {info.table}.{info.name} is gone. Try again.")
-        if followed.loading is not None:
-            await asyncio.wait([followed.loading])
+        gone = VectorIndexGone(f"The vector index {info.table}.{info.name} is gone. Try again.")
+        if followed is None:
+            raise gone
         attempts = 0
         async with followed.turn:
             while True:
+                if self._is_gone(followed):
+                    raise gone
+                if followed.failed is not None and asyncio.get_running_loop().time() >= followed.retry_at:
+                    self._begin_to_load(followed)
+                if followed.loading is not None:
+                    await asyncio.wait([followed.loading])
+                vectors = followed.vectors
+                if self._is_gone(followed):
+                    raise gone
                 if followed.failed is not None:
                     raise followed.failed
-                vectors = followed.vectors
-                if vectors is None:
-                    raise Unavailable(f"The vector index {info.table}.{info.name} is gone. Try again.")
+                assert vectors is not None, "loaded, not failed, not dropped"
                 (snapshot,) = await self._database.open_snapshots(1)
                 try:
                     await self._database.wait_processed(snapshot.ts)

@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, Final, Generic, TypeVar
 
 from reactor.engine.vector_entries import filter_key
-from reactor.engine.vector_indexes import VectorIndexes
+from reactor.engine.vector_indexes import VectorIndexes, VectorIndexGone
 from reactor.errors import DatabaseError
 from reactor.limits import VECTOR_FILTERS_MAX, VECTOR_RESULTS_MAX
 from reactor.runtime.tables import TableBinding, bind_table, unknown_index
@@ -22,6 +22,8 @@ if TYPE_CHECKING:
 __all__ = ["VectorFilter", "VectorFilterBuilder", "VectorHit", "VectorMatch", "vector_search"]
 
 D = TypeVar("D")
+
+ATTEMPTS: Final = 3
 
 
 class VectorHit(Struct, Generic[D]):
@@ -96,7 +98,27 @@ async def vector_search(
     documents: bool,
 ) -> list[Any]:
     binding = bind_table(app, table)
-    info, index = _find_index(vectors, binding, name)
+    for attempt in range(ATTEMPTS):
+        info, index = _find_index(vectors, binding, name)
+        try:
+            return await _search(vectors, binding, info, index, vector, limit, filter, documents)
+        except VectorIndexGone:
+            # A deploy dropped it in between: looking it up again tells that, or finds its successor.
+            if attempt == ATTEMPTS - 1:
+                raise
+    raise AssertionError("unreachable")
+
+
+async def _search(
+    vectors: VectorIndexes,
+    binding: TableBinding,
+    info: TableInfo,
+    index: IndexInfo,
+    vector: Any,
+    limit: Any,
+    filter: Callable[[VectorFilterBuilder], VectorFilter] | None,
+    documents: bool,
+) -> list[Any]:
     assert index.dimensions is not None
     entries = _checked_vector(vector, index.dimensions)
     if isinstance(limit, bool) or not isinstance(limit, int) or limit < 1:

@@ -21,7 +21,7 @@ from reactor.workers.blob_import import BlobImport, importing_blobs
 from reactor.workers.import_plan import same_indexes, still_fits, tables_to_make
 from reactor.workers.import_progress import ImportProgress
 from reactor.workers.import_summary import final_checkpoints
-from reactor.workers.loading import Loader, duplicate
+from reactor.workers.loading import Loader, TablesChanged, duplicate
 
 __all__ = ["AFTER_SWAP", "BEFORE_SWAP", "Placement"]
 
@@ -69,7 +69,11 @@ class Placement:
                 ),
             )
             stack.push_async_callback(loader.discard)
-            if not await self._load(loader):
+            try:
+                fits = await self._load(loader)
+            except TablesChanged:
+                fits = False
+            if not fits:
                 return None
             revealed = await self._reveal(loader)
             if revealed and blobs is not None:

@@ -13,13 +13,13 @@ from reactor.engine.pace import Pace
 from reactor.errors import ReactorError
 from reactor.faults import hit
 from reactor.store.catalogue import BY_CREATION_TIME, BY_ID, IndexInfo, TableInfo
-from reactor.store.protocol import IndexChange, Reader, Writer
+from reactor.store.protocol import IndexChange, Reader, SnapshotEnded, Writer
 from reactor.store.sqlite.staging import StagingFile
 from reactor.transfer.convert import StagedTable
 from reactor.transfer.rows import ImportRefused
 from reactor.values.wire import decode
 
-__all__ = ["MID_LOAD", "Loader", "index_changes"]
+__all__ = ["MID_LOAD", "Loader", "TablesChanged", "index_changes"]
 
 T = TypeVar("T")
 
@@ -30,6 +30,10 @@ MAX_ROWS: Final = 20_000
 FILL_ROWS: Final = 64
 
 Progress = Callable[[StagedTable, int], None]
+
+
+class TablesChanged(Exception):
+    """A table that was being copied, or one of its indexes, was dropped meanwhile."""
 
 
 def index_changes(table: TableInfo | None) -> list[IndexChange]:
@@ -102,9 +106,10 @@ class Loader:
                     self._progress(table, at)
 
     async def copy(self, table: TableInfo, hidden: TableInfo) -> None:
-        """Enter the documents that the table has, too, and from now on what is written to it."""
+        """Enter the documents that the table has, too, and from now on what is written to it. Raises TablesChanged."""
 
         def begin(writer: Writer) -> None:
+            self._must_be_there(table)
             writer.begin()
             writer.mirror(table, hidden)
             writer.commit()
@@ -116,9 +121,22 @@ class Loader:
             at: bytes | str | None = None
             while True:
                 rows = self._rows
-                at = await self._step(lambda w, s=source, t=target, a=at, r=rows: w.copy_step(s, t, a, r))
+
+                def step(
+                    writer: Writer, source: Any = source, target: Any = target, at: Any = at, rows: int = rows
+                ) -> bytes | str | None:
+                    self._must_be_there(table)
+                    return writer.copy_step(source, target, at, rows)
+
+                at = await self._step(step)
                 if at is None:
                     break
+
+    def _must_be_there(self, table: TableInfo) -> None:
+        """On the writer's thread: the catalogue is that of the last commit."""
+        now = self._database.store.catalogue.tables.get(table.name)
+        if now is None or now.storage != table.storage or not {*_numbers(table)} <= {*_numbers(now)}:
+            raise TablesChanged
 
     async def fill_others(self, hidden: TableInfo) -> None:
         """Enter the documents into the search and vector indexes."""
@@ -143,13 +161,17 @@ class Loader:
             start = following
 
     async def check_new(self, table: StagedTable, live: TableInfo) -> None:
-        """Raise ImportRefused if a document with one of the staged ids is there."""
+        """Raise ImportRefused if a document with one of the staged ids is there; TablesChanged."""
         for ids in StagingFile.read_ids(self._staging, table.source):
 
             def look(reader: Reader, ids: Sequence[str] = ids) -> str | None:
                 return next((i for i in ids if reader.get(live, i) is not None), None)
 
-            if (found := await self._database.store.read(look)) is not None:
+            try:
+                found = await self._database.store.read(look)
+            except SnapshotEnded:  # its rows are gone, or the read was too long for the store: either way, once more
+                raise TablesChanged from None
+            if found is not None:
                 raise duplicate(found, table.name)
 
     async def _step(self, work: Callable[[Writer], T], *, adapt: bool = True) -> T:
@@ -159,6 +181,10 @@ class Loader:
             wanted = self._rows * STEP_S / max(self._pace.step_s, STEP_S / 4)
             self._rows = int(min(max(wanted, self._rows / 4, 50), self._rows * 2, MAX_ROWS))
         return result
+
+
+def _numbers(table: TableInfo) -> list[int]:
+    return [index.number for index in table.kept]
 
 
 def duplicate(document_id: str, table: str) -> ReactorError:

@@ -39,7 +39,12 @@ class Upload:
         return sum(size for _, _, size in self.parts.values())
 
     def in_order(self, tokens: list[str]) -> list[Path]:
-        """The files of the parts with these tokens. Raises ImportRefused when one is not there."""
+        """The files of the parts with these tokens. Raises ImportRefused when one is not there, or named twice."""
+        if len(set(tokens)) < len(tokens):
+            raise ImportRefused(
+                "A part of this upload is named twice: each part token belongs into the list once, in the order of the file.",
+                code="InvalidPartToken",
+            )
         by_token = {token: path for token, path, _ in self.parts.values()}
         try:
             return [by_token[token] for token in tokens]

@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 import math
 import random
+import threading
+from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -12,10 +14,13 @@ from typing import Any
 import numpy as np
 import pytest
 
-from reactor.engine.vector_indexes import require_libraries
-from reactor.errors import DatabaseError, FunctionError, LimitExceeded, SchemaError
+from reactor.engine.commit_record import CommitKind, CommitRecord
+from reactor.engine.vector_indexes import VectorIndexes, require_libraries
+from reactor.errors import DatabaseError, FunctionError, LimitExceeded, SchemaError, Unavailable
 from reactor.limits import Limits
+from reactor.search import vectors
 from reactor.search.vectors import VectorSet
+from reactor.store.protocol import Writer
 from tests.unit.runtime.conftest import Project
 from tests.unit.runtime.harness import Harness
 
@@ -291,6 +296,106 @@ async def test_too_much_for_the_memory_that_is_allowed_is_an_error_and_nothing_i
     assert len(await app.documents("foods")) == 1
     await add(app, {"embedding": [1, 0, 0]})
     assert [f.changed for f in app.vectors._followed.values()] == [{}], "what nobody will read is not gathered"
+
+
+async def replace_index(app: Harness, *, successor: bool) -> None:
+    """What a deploy does to the index; with `successor`, and to declare another one by its name in the next."""
+
+    def drop(writer: Writer) -> CommitRecord:
+        writer.change_indexes(add=(), drop=[app.database.catalogue.tables["foods"].vector["by_embedding"]])
+        return CommitRecord(0, CommitKind.DEPLOY, [])
+
+    await app.database.commit_alone(drop)
+    if successor:
+        await app.deploy()
+
+
+@pytest.mark.parametrize("successor", [False, True])
+async def test_an_index_that_is_dropped_just_before_it_is_searched_is_looked_up_again(
+    app: Harness, monkeypatch: pytest.MonkeyPatch, successor: bool
+) -> None:
+    (id,) = await add(app, {"embedding": [1, 0, 0]})
+    search, late = app.vectors.search, 0
+
+    async def after_a_deploy(*args: Any, **options: Any) -> Any:
+        nonlocal late
+        late += 1
+        if late == 1:
+            await replace_index(app, successor=successor)
+        return await search(*args, **options)
+
+    monkeypatch.setattr(app.vectors, "search", after_a_deploy)
+    if successor:
+        assert await nearest(app, [1, 0, 0]) == [(id, 1)]
+    else:
+        with pytest.raises(DatabaseError, match=r"Index foods\.by_embedding not found") as caught:
+            await nearest(app, [1, 0, 0])
+        assert caught.value.code == "IndexNotFound"
+
+
+async def test_a_search_under_way_outlives_its_index(app: Harness, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Large ones are searched by several threads, which end only with the last search."""
+    ids = await add(app, *[{"embedding": [1, n / 10, 0]} for n in range(30)])
+    await nearest(app, [1, 0, 0])
+    monkeypatch.setattr(vectors, "PARALLEL_FROM", 1)
+    monkeypatch.setattr(vectors, "THREADS", 2)
+    reached, go_on = threading.Event(), threading.Event()
+
+    class Pool(ThreadPoolExecutor):
+        def map(self, *args: Any, **options: Any) -> Any:
+            reached.set()
+            go_on.wait()
+            return super().map(*args, **options)
+
+    (followed,) = app.vectors._followed.values()
+    assert followed.vectors is not None
+    followed.vectors._threads = Pool(2)
+    searching = asyncio.create_task(nearest(app, [1, 0, 0], limit=3))
+    await asyncio.to_thread(reached.wait)
+    await replace_index(app, successor=False)
+    assert app.vectors.counts == {}
+    go_on.set()
+    assert [id for id, _ in await searching] == ids[:3]
+    with pytest.raises(DatabaseError, match=r"Index foods\.by_embedding not found"):
+        await nearest(app, [1, 0, 0])
+
+
+async def test_what_could_not_be_loaded_is_tried_again_later(
+    project: Project, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Not by every search, and not sooner when it failed again."""
+    read_all, loads, fails = VectorIndexes._read_all, 0, True
+
+    async def read(self: VectorIndexes, followed: Any) -> None:
+        nonlocal loads
+        loads += 1
+        if fails:
+            raise Unavailable("no memory, say")
+        await read_all(self, followed)
+
+    monkeypatch.setattr(VectorIndexes, "_read_all", read)
+    app = await project(files())
+    ids = await add(app, *[{"embedding": [1, n / 10, 0]} for n in range(3)])
+
+    async def must_fail() -> None:
+        with pytest.raises(Unavailable, match="no memory, say"):
+            await nearest(app, [1, 0, 0])
+
+    (followed,) = app.vectors._followed.values()
+    for attempt in (1, 2):
+        for _ in range(3):
+            await must_fail()
+            assert loads == attempt
+        followed.retry_at = 0.0  # it is later
+    fails = False
+    late = await add(app, {"embedding": [1, 0.5, 0]})
+    searches = [asyncio.create_task(nearest(app, [1, 0, 0])) for _ in range(3)]
+    for search in searches:
+        assert [id for id, _ in await search] == ids + late
+    assert loads == 3
+    assert caplog.text.count("can't be loaded") == 2
+    more = await add(app, {"embedding": [1, 0.6, 0]})
+    assert [id for id, _ in await nearest(app, [1, 0, 0])] == ids + late + more
 
 
 def cosines(rows: dict[str, list[float]], vector: list[float]) -> list[tuple[str, float]]:

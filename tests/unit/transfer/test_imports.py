@@ -11,6 +11,9 @@ from typing import Any
 import pytest
 
 from reactor import faults
+from reactor.engine.commit_record import CommitKind, CommitRecord
+from reactor.engine.database import Database
+from reactor.engine.pace import Pace
 from reactor.errors import DocumentNotFound
 from reactor.model import transfers
 from reactor.store.protocol import Writer
@@ -19,6 +22,7 @@ from reactor.values.ids import new_id
 from reactor.workers import import_placement
 from reactor.workers.import_placement import Placement
 from reactor.workers.import_request import ImportRequest
+from reactor.workers.loading import Loader
 from tests.unit.transfer.conftest import Deployment
 
 
@@ -249,8 +253,6 @@ async def test_an_index_that_comes_meanwhile_is_filled(deployment: Deployment, m
     def add_index(writer: Writer) -> Any:
         catalogue = writer.change_indexes(add=[IndexChange("items", "by_late", ("n",))], drop=())
         writer.change_indexes(add=(), drop=(), enable=[catalogue.tables["items"].indexes["by_late"]])
-        from reactor.engine.commit_record import CommitKind, CommitRecord
-
         return CommitRecord(0, CommitKind.DEPLOY, [])
 
     async def late(*args: Any) -> bool:
@@ -265,6 +267,116 @@ async def test_an_index_that_comes_meanwhile_is_filled(deployment: Deployment, m
     assert attempts == 2
     index = database.catalogue.tables["items"].indexes["by_late"]
     assert await database.store.read(lambda r: r.count(index, b"", None)) == 2
+    assert await deployment.names() == ["a", "b"]
+
+
+async def drop_table(database: Database, name: str) -> None:
+    """And have what it leaves deleted."""
+
+    def change(writer: Writer) -> CommitRecord:
+        writer.drop_tables([name])
+        return CommitRecord(0, CommitKind.DEPLOY, [])
+
+    await database.commit_alone(change)
+    pace = Pace(database)
+    while await pace.step(lambda writer: writer.reap(500)):
+        pass
+
+
+@pytest.mark.parametrize("dropped", ["index", "table"])
+@pytest.mark.parametrize("steps_before", [0, 1, 2])
+async def test_what_is_dropped_while_it_is_being_copied_is_not_missed(
+    deployment: Deployment, monkeypatch: pytest.MonkeyPatch, dropped: str, steps_before: int
+) -> None:
+    """Appending copies the table with its indexes; when a deploy drops one meanwhile, the import begins anew."""
+    database = deployment.reactor.database
+    name = "items" if dropped == "index" else "loose"
+    await deployment.import_(rows("old"), table=name)
+    monkeypatch.setattr(import_placement, "APPENDED_AT_ONCE", 10)
+    copy, step, steps = Loader.copy, Loader._step, -1
+
+    async def drop() -> None:
+        if dropped == "table":
+            await drop_table(database, name)
+            return
+
+        def change(writer: Writer) -> CommitRecord:
+            writer.change_indexes(add=(), drop=[database.catalogue.tables[name].indexes["by_n"]])
+            return CommitRecord(0, CommitKind.DEPLOY, [])
+
+        await database.commit_alone(change)
+
+    async def begin(loader: Loader, *args: Any) -> None:
+        nonlocal steps
+        if steps < 0:
+            steps = 0
+            if not steps_before:
+                await drop()
+        await copy(loader, *args)
+
+    async def one(loader: Loader, *args: Any, **options: Any) -> Any:
+        nonlocal steps
+        result = await step(loader, *args, **options)
+        if steps >= 0:
+            steps += 1
+            if steps == steps_before:
+                await drop()
+        return result
+
+    monkeypatch.setattr(Loader, "copy", begin)
+    monkeypatch.setattr(Loader, "_step", one)
+    many = rows(*[f"m{n:03}" for n in range(200)])
+    assert await deployment.import_(many, mode="append", table=name) == 200
+
+    kept = [] if dropped == "table" else ["old"]
+    names = [row["name"] for row in await deployment.documents(name)]
+    assert sorted(names) == sorted(kept + [row["name"] for row in many])
+    assert "by_n" not in database.catalogue.tables[name].indexes
+    assert deployment.left_over() == []
+
+
+async def test_a_table_that_is_dropped_while_ids_are_compared_is_not_missed(
+    deployment: Deployment, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    database = deployment.reactor.database
+    await deployment.import_(rows("old"), table="loose")
+    number = database.catalogue.tables["loose"].number
+    monkeypatch.setattr(import_placement, "APPENDED_AT_ONCE", 10)
+    check_new, attempts = Loader.check_new, 0
+
+    async def late(loader: Loader, *args: Any) -> None:
+        nonlocal attempts
+        attempts += 1
+        if attempts == 1:
+            await drop_table(database, "loose")
+        await check_new(loader, *args)
+
+    monkeypatch.setattr(Loader, "check_new", late)
+    many = [{"_id": new_id(number, 0), **row} for row in rows(*[f"m{n:03}" for n in range(200)])]
+    assert await deployment.import_(many, mode="append", table="loose") == 200
+    assert [row["name"] for row in await deployment.documents("loose")] == [row["name"] for row in many]
+
+
+async def test_a_part_that_is_named_twice_is_refused(deployment: Deployment) -> None:
+    """Its rows would be there twice. The upload stays: the right list may follow."""
+    own = deployment.reactor.importer
+    token = await own.uploads.begin()
+
+    async def body(text: str) -> AsyncIterator[bytes]:
+        yield text.encode()
+
+    first = await own.uploads.add_part(token, 1, body('{"name": "a", "n": 1}\n'))
+    second = await own.uploads.add_part(token, 2, body('{"name": "b", "n": 2}\n'))
+    request = ImportRequest(mode="append", format="jsonLines", table_name="items")
+    with pytest.raises(ImportRefused, match="named twice") as caught:
+        await own.begin(request, token, [first, second, first])
+    assert caught.value.code == "InvalidPartToken"
+    assert own._imports == {}
+    import_id = await own.begin(request, token, [first, second])
+    task = own._imports[import_id].task
+    assert task is not None
+    own._imports[import_id].confirmed.set()
+    assert await task == 2
     assert await deployment.names() == ["a", "b"]
 
 
