@@ -11,30 +11,24 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 from reactor.engine.commit_record import CommitRecord
 from reactor.engine.database import Database
-from reactor.engine.vector_entries import filter_keys
+from reactor.engine.vector_lookup import CHUNK, DocumentReader, FoundVector, apply, entry, find
 from reactor.errors import LimitExceeded, ReactorError, SchemaError, Unavailable
-from reactor.store.catalogue import Catalogue, IndexInfo, TableInfo
-from reactor.store.protocol import Reader, SnapshotEnded, VectorRow
+from reactor.store.catalogue import Catalogue, IndexInfo
+from reactor.store.protocol import Reader, SnapshotEnded
 
 if TYPE_CHECKING:
     from reactor.search.vectors import VectorSet
 
-__all__ = ["FoundVector", "VectorIndexGone", "VectorIndexes", "require_libraries"]
+__all__ = ["VectorIndexGone", "VectorIndexes", "require_libraries"]
 
 logger = logging.getLogger("reactor.engine")
 
 T = TypeVar("T")
 
-DocumentReader = tuple[TableInfo, Callable[[bytes], Any]]
-"""A table, and what makes a document of a stored body; it runs on a store thread."""
-
-CHUNK: Final = 512
-"""Rows read from the store at once."""
 GATHERED: Final = 1024
 """So many changed documents are read without waiting for a search."""
 ATTEMPTS: Final = 3
@@ -45,15 +39,6 @@ RETRY_FACTOR: Final = 10.0
 
 class VectorIndexGone(Unavailable):
     """The index was dropped since it was looked up. There may be another by its name."""
-
-
-@dataclass(frozen=True, slots=True)
-class FoundVector:
-    """One hit: the document's id, its cosine with the vector searched for, and the document, if that was asked for."""
-
-    id: str
-    score: float
-    document: Any = None
 
 
 def require_libraries() -> None:
@@ -226,7 +211,7 @@ class VectorIndexes:
             if not rows:
                 break
             after = rows[-1].number
-            await asyncio.to_thread(vectors.put, [_entry(row) for row in rows])
+            await asyncio.to_thread(vectors.put, [entry(row) for row in rows])
             self._check_memory(vectors.memory_bytes)
         followed.vectors = vectors
         self._find_clusters(followed)
@@ -278,7 +263,7 @@ class VectorIndexes:
                     vectors = followed.vectors
                     if vectors is None:
                         return
-                    await asyncio.shield(asyncio.to_thread(_apply, vectors, ids, rows))
+                    await asyncio.shield(asyncio.to_thread(apply, vectors, ids, rows))
                     self._settle(followed, ids, ts)
         except Exception:
             if not self._is_gone(followed):
@@ -355,7 +340,7 @@ class VectorIndexes:
                     await self._database.wait_processed(snapshot.ts)
                     ids = list(followed.changed)
                     found = await snapshot.run(
-                        lambda reader, vectors=vectors, ids=ids: _find(
+                        lambda reader, vectors=vectors, ids=ids: find(
                             reader, info, vectors, ids, vector, limit, any_of, documents
                         )
                     )
@@ -367,43 +352,3 @@ class VectorIndexes:
                         raise
                 finally:
                     await snapshot.close()
-
-
-def _entry(row: VectorRow) -> tuple[str, bytes, Sequence[bytes]]:
-    return row.id, row.vector, filter_keys(row.filters)
-
-
-def _apply(vectors: VectorSet, ids: Iterable[str], rows: Sequence[VectorRow]) -> None:
-    vectors.remove(set(ids).difference(row.id for row in rows))
-    vectors.put([_entry(row) for row in rows])
-
-
-def _find(
-    reader: Reader,
-    info: IndexInfo,
-    vectors: VectorSet,
-    changed: Sequence[str],
-    vector: Sequence[float],
-    limit: int,
-    any_of: Sequence[tuple[int, bytes]] | None,
-    documents: DocumentReader | None,
-) -> list[FoundVector]:
-    """On a store thread: bring the index to the snapshot, then search both."""
-    from reactor.search.vectors import ranked, unit_vector
-
-    for start in range(0, len(changed), CHUNK):
-        ids = changed[start : start + CHUNK]
-        _apply(vectors, ids, reader.vectors_of(info, ids))
-    unit = unit_vector(vector)
-    candidates = vectors.candidates(unit, limit, any_of)
-    rows = ((row.id, row.vector) for row in reader.vectors_of(info, candidates))
-    hits = ranked(unit, rows, limit)
-    if documents is None:
-        return [FoundVector(id, score) for id, score in hits]
-    table, read = documents
-    found: list[FoundVector] = []
-    for id, score in hits:
-        body = reader.get(table, id)
-        assert body is not None, "a document and what an index has of it are written together"
-        found.append(FoundVector(id, score, read(body)))
-    return found
