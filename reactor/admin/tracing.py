@@ -11,16 +11,30 @@ import re
 from collections import OrderedDict
 from typing import TYPE_CHECKING, Any, Final
 
+from reactor.config import ConfigError
 from reactor.runtime.executions import Executions, Finished
 
 if TYPE_CHECKING:
     from opentelemetry.trace import TracerProvider
 
-__all__ = ["Tracing"]
+__all__ = ["Tracing", "exporting_provider"]
 
 WAITING_MOST: Final = 10_000
 """Executions that wait for the end of their action, and parents that wait for their executions; the oldest are let go."""
 _TRACEPARENT: Final = re.compile(rb"00-([0-9a-f]{32})-([0-9a-f]{16})-([0-9a-f]{2})")
+
+
+def exporting_provider() -> TracerProvider:
+    """One that sends spans by OTLP, where OpenTelemetry's own settings say. Raises ConfigError without the extra."""
+    try:
+        from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter
+        from opentelemetry.sdk.trace import TracerProvider
+        from opentelemetry.sdk.trace.export import BatchSpanProcessor
+    except ImportError:
+        raise ConfigError("traces needs OpenTelemetry: pip install 'reactor[otel]'") from None
+    provider = TracerProvider()
+    provider.add_span_processor(BatchSpanProcessor(OTLPSpanExporter()))
+    return provider
 
 
 class Tracing:

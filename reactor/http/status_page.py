@@ -4,10 +4,14 @@ from __future__ import annotations
 
 import html
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
-__all__ = ["ListedFunction", "render_status_page"]
+from reactor.http.misc import GREETING, Handler
+from reactor.http.request import Request
+from reactor.runtime.registry import RegisteredFunction
+
+__all__ = ["ListedFunction", "StatusPage", "render_status_page"]
 
 _STYLE = """
 :root { color-scheme: light dark; --line: color-mix(in srgb, currentColor 18%, transparent);
@@ -40,8 +44,51 @@ class ListedFunction:
     summary: str = ""
 
 
+class StatusPage:
+    """One handler. Programs get a line of text, browsers the page."""
+
+    def __init__(
+        self,
+        functions: Callable[[], Iterable[RegisteredFunction]],
+        broken: Callable[[], str],
+        url: Callable[[], str],
+        *,
+        dev: bool,
+        version: str,
+    ) -> None:
+        """`functions` and `broken` (what keeps the app's code from loading, or "") are asked, and shown, in development."""
+        self._functions, self._broken, self._url, self._dev, self._version = functions, broken, url, dev, version
+
+    def routes(self) -> dict[tuple[str, str], Handler]:
+        """Handlers by method and path."""
+        return {("GET", "/"): self.page}
+
+    async def page(self, request: Request) -> None:
+        """GET /"""
+        headers: dict[bytes, bytes] = dict(request.scope["headers"])
+        if b"text/html" not in headers.get(b"accept", b""):
+            await request.answer_text(GREETING)
+            return
+        root = request.scope.get("root_path", "").rstrip("/")
+        host = headers.get(b"host", b"").decode("latin-1")
+        page = render_status_page(
+            f"{request.scope.get('scheme', 'http')}://{host}{root}" if host else self._url(),
+            [_listed(fn) for fn in self._functions()] if self._dev else None,
+            version=self._version,
+            broken=self._broken() if self._dev else "",
+        )
+        await request.answer_raw(
+            page, [(b"content-type", b"text/html; charset=utf-8"), (b"cache-control", b"no-store")]
+        )
+
+
+def _listed(fn: RegisteredFunction) -> ListedFunction:
+    text = (fn.function.__doc__ or "").strip()
+    return ListedFunction(fn.path, fn.kind, fn.is_internal, text.splitlines()[0] if text else "")
+
+
 def render_status_page(
-    url: str, functions: Sequence[ListedFunction] | None, *, version: str, broken: str | None = None
+    url: str, functions: Sequence[ListedFunction] | None, *, version: str, broken: str = ""
 ) -> bytes:
     """The page. `functions` None hides them (production); `broken` is the error that keeps the app's code from loading."""
     parts = [
@@ -49,7 +96,7 @@ def render_status_page(
         f'<meta name=viewport content="width=device-width, initial-scale=1"><style>{_STYLE}</style>'
         f"<h1>reactor is running</h1><p>Version {html.escape(version)} · clients connect to <code>{html.escape(url)}</code></p>"
     ]
-    if broken is not None:
+    if broken:
         parts.append(f"<h2>The code does not load</h2><pre class=error>{html.escape(broken)}</pre>")
     if functions is not None:
         public = [f for f in functions if not f.is_internal]

@@ -18,10 +18,11 @@ from typing import Final
 import msgspec
 
 from reactor.errors import InvalidValue, LimitExceeded
+from reactor.http.misc import Handler
 from reactor.http.request import ClientGone, HttpError, Request
 from reactor.limits import Limits
 from reactor.model.files import StoredEntry
-from reactor.runtime.file_service import FileService
+from reactor.runtime.file_service import FILE_PATH, UPLOAD_PATH, FileService
 from reactor.store.blobs import BlobMissing, StorageFull
 
 __all__ = ["StorageApi", "parse_range"]
@@ -57,6 +58,14 @@ class StorageApi:
         self._files = files
         self._limits = limits
         self._slots = asyncio.Semaphore(limits.concurrent_transfers)
+
+    def routes(self) -> dict[tuple[str, str], Handler]:
+        """Handlers by method and path."""
+        return {("POST", UPLOAD_PATH): self.upload}
+
+    def routes_below(self) -> dict[tuple[str, str], Handler]:
+        """Handlers by method and the path that they are right below."""
+        return {("GET", FILE_PATH): self.download, ("HEAD", FILE_PATH): self.download}
 
     # Uploads
 

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import secrets
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Protocol, TypeVar
 
@@ -21,7 +22,7 @@ from reactor.runtime.registry import RegisteredFunction
 if TYPE_CHECKING:
     from reactor.runtime.file_service import FileService
 
-__all__ = ["DEFAULT_HOST", "Host", "NestedResult", "Runner"]
+__all__ = ["DEFAULT_HOST", "Host", "HostEnvironment", "NestedResult", "Runner"]
 
 T = TypeVar("T")
 
@@ -65,6 +66,26 @@ class Runner(Protocol):
     def table_name(self, number: int) -> str | None:
         """The name of a table by its number, as of now: what id validators need."""
         ...
+
+
+class HostEnvironment(Mapping[str, str]):
+    """The process's environment variables, and the built-in ones: where the deployment is reached (`urls`)."""
+
+    def __init__(self, urls: Callable[[], tuple[str, str]]) -> None:
+        self._urls = urls
+
+    def _own(self) -> dict[str, str]:
+        return dict(zip(BUILT_IN, self._urls(), strict=True))
+
+    def __getitem__(self, name: str) -> str:
+        own = self._own()
+        return own[name] if name in own else os.environ[name]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter({**os.environ, **self._own()})
+
+    def __len__(self) -> int:
+        return len({**os.environ, **self._own()})
 
 
 @dataclass(frozen=True, slots=True)

@@ -165,7 +165,7 @@ async def test_health_without_a_key(http: httpx.AsyncClient) -> None:
 
 
 async def test_health_of_a_held_writer(http: httpx.AsyncClient, reactor: Reactor) -> None:
-    reactor._health._patience_s = 0.05
+    reactor._doors.health._patience_s = 0.05
     release = threading.Event()
     held = asyncio.create_task(reactor.database.store.write(lambda writer: release.wait(10)))
     try:
