@@ -8,7 +8,7 @@ from reactor.engine.deploy import WantedIndex, WantedTable
 from reactor.errors import ReactorError
 from reactor.schema.changes import is_subset
 from reactor.schema.indexes import AnyIndexDefinition, SearchIndexDefinition, VectorIndexDefinition
-from reactor.schema.spec import exact_json, validator_from_json
+from reactor.schema.spec import validator_from_json
 from reactor.schema.table import TableDefinition
 from reactor.schema.tables import SchemaDefinition
 from reactor.schema.validators import Resolver
@@ -29,7 +29,7 @@ def _wanted(table: TableDefinition, validated: bool, resolve: Resolver) -> Wante
             table.check(body, document, resolve)
 
     indexes = tuple(map(wanted_index, table.all_indexes))
-    return WantedTable(table.name, indexes, check if validated else None, exact_json(table.validator))
+    return WantedTable(table.name, indexes, check if validated else None, table.validator.json(exact=True))
 
 
 def wanted_index(index: AnyIndexDefinition) -> WantedIndex:

@@ -76,8 +76,11 @@ class Validator:
     def accepts(self, value: Value, resolve: Resolver | None = None) -> bool:
         return self.mismatch(value, resolve) is None
 
-    def json(self) -> dict[str, Any]:
-        """The validator as Convex's own JSON, as in `{"type":"id","tableName":"users"}`."""
+    def json(self, *, exact: bool = False) -> dict[str, Any]:
+        """The validator as Convex's own JSON, as in `{"type":"id","tableName":"users"}`.
+
+        With `exact` also what that can't say: `"integral": true` at numbers that must be whole.
+        """
         return {"type": self.kind}
 
     def render(self) -> str:
@@ -181,8 +184,8 @@ class Float64(Validator):
             return self._no_match(value, " Whole numbers beyond ±2^53 need `Int64`.")
         return None
 
-    def json(self) -> dict[str, Any]:
-        return {"type": "number"}
+    def json(self, *, exact: bool = False) -> dict[str, Any]:
+        return {"type": "number", "integral": True} if exact and self.integral else {"type": "number"}
 
     def render(self) -> str:
         return "v.float64()"
@@ -195,7 +198,7 @@ class Int64Value(Validator):
     def mismatch(self, value: Value, resolve: Resolver | None) -> Mismatch | None:
         return None if isinstance(value, Int64) else self._no_match(value)
 
-    def json(self) -> dict[str, Any]:
+    def json(self, *, exact: bool = False) -> dict[str, Any]:
         return {"type": "bigint"}
 
     def render(self) -> str:
@@ -250,7 +253,7 @@ class IdOf(Validator):
             tight=True,
         )
 
-    def json(self) -> dict[str, Any]:
+    def json(self, *, exact: bool = False) -> dict[str, Any]:
         return {"type": "id", "tableName": self.table}
 
     def render(self) -> str:
@@ -287,7 +290,7 @@ class LiteralValue(Validator):
             tight=True,
         )
 
-    def json(self) -> dict[str, Any]:
+    def json(self, *, exact: bool = False) -> dict[str, Any]:
         return {"type": "literal", "value": to_json(self.value)}
 
     def render(self) -> str:

@@ -26,7 +26,7 @@ from reactor.schema.validators import (
 )
 from reactor.values import wire
 
-__all__ = ["exact_json", "schema_json", "table_json", "validator_from_json"]
+__all__ = ["schema_json", "table_json", "validator_from_json"]
 
 
 def schema_json(schema: SchemaDefinition) -> dict[str, Any]:
@@ -78,31 +78,6 @@ def _vector(index: VectorIndexDefinition) -> dict[str, Any]:
     }
 
 
-def exact_json(validator: Validator) -> dict[str, Any]:
-    """Like `validator.json()`, and `"integral": true` at numbers that must be whole, which Convex's JSON can't say.
-
-    For comparing what was deployed before: `validator_from_json` gives back an equal validator.
-    """
-    match validator:
-        case Float64(integral=True):
-            return {"type": "number", "integral": True}
-        case Array():
-            return {"type": "array", "value": exact_json(validator.element)}
-        case Union():
-            return {"type": "union", "value": [exact_json(member) for member in validator.members]}
-        case Record():
-            values = {"fieldType": exact_json(validator.values), "optional": False}
-            return {"type": "record", "keys": exact_json(validator.keys), "values": values}
-        case Object():
-            fields = {
-                name: {"fieldType": exact_json(inner), "optional": optional}
-                for name, (inner, optional) in sorted(validator.fields.items())
-            }
-            return {"type": "object", "value": fields}
-        case _:
-            return validator.json()
-
-
 _PLAIN: Mapping[str, Validator] = {
     "any": AnyValue(),
     "null": Null(),
@@ -115,7 +90,7 @@ _PLAIN: Mapping[str, Validator] = {
 
 
 def validator_from_json(data: Mapping[str, Any]) -> Validator:
-    """The validator that `Validator.json()` or `exact_json` described. Raises SchemaError for anything else."""
+    """The validator that `Validator.json` described, an equal one if `exact`. Raises SchemaError for anything else."""
     try:
         return _validator(data)
     except (KeyError, TypeError, AttributeError) as error:

@@ -65,8 +65,8 @@ class Array(Validator):
                 return found
         return None
 
-    def json(self) -> dict[str, Any]:
-        return {"type": "array", "value": self.element.json()}
+    def json(self, *, exact: bool = False) -> dict[str, Any]:
+        return {"type": "array", "value": self.element.json(exact=exact)}
 
     def render(self) -> str:
         return f"v.array({self.element.render()})"
@@ -98,11 +98,11 @@ class Record(Validator):
                 return found
         return None
 
-    def json(self) -> dict[str, Any]:
+    def json(self, *, exact: bool = False) -> dict[str, Any]:
         return {
             "type": "record",
-            "keys": self.keys.json(),
-            "values": {"fieldType": self.values.json(), "optional": False},
+            "keys": self.keys.json(exact=exact),
+            "values": {"fieldType": self.values.json(exact=exact), "optional": False},
         }
 
     def render(self) -> str:
@@ -133,8 +133,8 @@ class Union(Validator):
                 return None
         return found if len(self.members) == 1 else self._no_match(value)
 
-    def json(self) -> dict[str, Any]:
-        return {"type": "union", "value": [member.json() for member in self.members]}
+    def json(self, *, exact: bool = False) -> dict[str, Any]:
+        return {"type": "union", "value": [member.json(exact=exact) for member in self.members]}
 
     def render(self) -> str:
         return f"v.union({', '.join(member.render() for member in self.members)})"
@@ -202,11 +202,11 @@ class Object(Validator):
             got="nothing" if expected else shown,
         )
 
-    def json(self) -> dict[str, Any]:
+    def json(self, *, exact: bool = False) -> dict[str, Any]:
         return {
             "type": "object",
             "value": {
-                name: {"fieldType": validator.json(), "optional": optional}
+                name: {"fieldType": validator.json(exact=exact), "optional": optional}
                 for name, validator, optional in self._sorted
             },
         }

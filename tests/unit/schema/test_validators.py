@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from reactor.errors import InvalidValue, SchemaError
 from reactor.schema import v
-from reactor.schema.spec import exact_json, validator_from_json
+from reactor.schema.spec import validator_from_json
 from reactor.schema.validators import Float64, Object, Validator, union_of
 from reactor.values.types import Int64
 from tests.unit.schema.samples import GONE_ID, MESSAGE_ID, PROJECT_ID, STORAGE_ID, resolve
@@ -331,15 +331,15 @@ def test_any_validator_survives_its_json(validator: Validator) -> None:
 
 @given(validators())
 def test_exact_json_also_keeps_which_numbers_must_be_whole(validator: Validator) -> None:
-    assert validator_from_json(exact_json(validator)) == validator
+    assert validator_from_json(validator.json(exact=True)) == validator
 
 
 def test_exact_json_differs_from_convex_json_in_whole_numbers_only() -> None:
     whole = v.object({"a": v.array(Float64(integral=True)), "b": v.optional(v.number())})
-    assert validator_from_json(exact_json(whole)) == whole
+    assert validator_from_json(whole.json(exact=True)) == whole
     assert validator_from_json(whole.json()) != whole
     assert (
-        exact_json(v.object({"b": v.record(v.string(), v.number())}))
+        v.object({"b": v.record(v.string(), v.number())}).json(exact=True)
         == v.object({"b": v.record(v.string(), v.number())}).json()
     )
 
