@@ -12,6 +12,8 @@ from typing import Final
 
 import anyio.to_thread
 
+from reactor.store.flushing import flush
+
 try:
     import resource
 except ImportError:  # not on Windows
@@ -39,7 +41,7 @@ class Trickle:
         written, now = written_bytes(), time.monotonic()
         if written - self._written < FLUSH_BYTES and now - self._flushed < FLUSH_S:
             return
-        os.fdatasync(self._descriptor)
+        flush(self._descriptor)
         time.sleep(time.monotonic() - now)
         self._flushed, self._written = time.monotonic(), written
 

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Final
 
 from reactor.store.catalogue import Catalogue, TableInfo
+from reactor.store.flushing import flush
 from reactor.store.sqlite import statements, tables
 from reactor.store.sqlite.staging import staging_uri
 
@@ -31,7 +32,7 @@ def copy_into(raw: sqlite3.Connection, path: Path, check: Callable[[], None]) ->
     def pause(*_: int) -> None:
         nonlocal began
         check()
-        os.fdatasync(descriptor)
+        flush(descriptor)
         time.sleep(time.monotonic() - began)
         began = time.monotonic()
 
