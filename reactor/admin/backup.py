@@ -10,7 +10,7 @@ import asyncio
 import contextlib
 import logging
 import secrets
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 from typing import Any, Final
 
@@ -20,7 +20,7 @@ from reactor.engine.database import Database
 from reactor.engine.transaction import Transaction
 from reactor.errors import ReactorError
 from reactor.http.access import WhoAsks, require_admin
-from reactor.http.request import ClientGone, HttpError, Request
+from reactor.http.request import ClientGone, Handler, HttpError, Request
 from reactor.model.files import blob_names
 from reactor.runtime.file_service import FileService
 from reactor.store.backup_archive import DATABASE, FILES, PIECE_BYTES, ArchiveWriter
@@ -52,7 +52,7 @@ class BackupApi:
         for left in scratch.glob(SCRATCH):  # of a process that was killed
             left.unlink(missing_ok=True)
 
-    def routes(self) -> dict[tuple[str, str], Callable[[Request], Awaitable[None]]]:
+    def routes(self) -> dict[tuple[str, str], Handler]:
         """Handlers by method and path."""
         return {("GET", "/api/backup"): self.backup}
 

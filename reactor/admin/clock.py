@@ -6,8 +6,7 @@ import msgspec
 
 from reactor.clock import ManualClock
 from reactor.http.access import WhoAsks, require_admin
-from reactor.http.misc import Handler
-from reactor.http.request import HttpError, Request
+from reactor.http.request import Handler, HttpError, Request
 
 __all__ = ["ClockApi"]
 

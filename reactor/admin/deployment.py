@@ -5,17 +5,15 @@ Refusals are 400, never 404: of a 404 the official command line believes that it
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable
 from typing import Final
 
 import msgspec
 
 from reactor.http.access import WhoAsks, require_admin
-from reactor.http.request import HttpError, Request
+from reactor.http.request import Handler, HttpError, Request
 
 __all__ = ["DeploymentApi"]
-
-Handler = Callable[[Request], Awaitable[None]]
 
 _OPERATIONS: Final = (
     "ViewEnvironmentVariables",

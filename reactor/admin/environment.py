@@ -2,22 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
 from typing import Any
 
 import msgspec
 
 from reactor.errors import Unavailable
 from reactor.http.access import WhoAsks, require_admin
-from reactor.http.request import HttpError, Request
+from reactor.http.request import Handler, HttpError, Request
 from reactor.model.environment import EnvironmentVariables, InvalidVariable
 
 __all__ = ["EnvironmentApi"]
 
 UPDATE_MAX_BYTES = 8 * 1024 * 1024
 """512 variables of 8 KiB, with room for escapes."""
-
-Handler = Callable[[Request], Awaitable[None]]
 
 
 class _Change(msgspec.Struct, frozen=True):

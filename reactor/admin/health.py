@@ -13,11 +13,9 @@ from typing import Any, Final
 import msgspec
 
 from reactor.engine.database import Database
-from reactor.http.request import Request
+from reactor.http.request import Handler, Request
 
 __all__ = ["HealthApi"]
-
-Handler = Callable[[Request], Awaitable[None]]
 
 PATIENCE_S: Final = 5.0
 """A mutation may hold the writer for the limit of its time in user code, a second by default."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
 from typing import Final
 
 import msgspec
@@ -11,15 +10,13 @@ from reactor.admin.request_body import check_component, read_body
 from reactor.engine.database import Database
 from reactor.errors import DatabaseError
 from reactor.http.access import WhoAsks, require_admin
-from reactor.http.request import HttpError, Request
+from reactor.http.request import Handler, HttpError, Request
 from reactor.model.scheduled_functions import cancel, cancel_some, delete_some
 
 __all__ = ["JobsApi"]
 
 AT_ONCE: Final = 256
 """Jobs of one transaction: clients' mutations go between two of them."""
-
-Handler = Callable[[Request], Awaitable[None]]
 
 
 class _Cancel(msgspec.Struct, frozen=True, rename="camel"):

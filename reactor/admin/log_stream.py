@@ -8,20 +8,19 @@ from __future__ import annotations
 
 import asyncio
 import math
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable
 from typing import Any
 
 import msgspec
 
 from reactor.admin.function_log import Entry, FunctionLog, completion, progress
 from reactor.http.access import WhoAsks, require_admin
-from reactor.http.request import HttpError, Request
+from reactor.http.request import Handler, HttpError, Request
 from reactor.runtime.executions import Finished
 from reactor.runtime.failures import request_id_of
 
 __all__ = ["LogApi"]
 
-Handler = Callable[[Request], Awaitable[None]]
 Show = Callable[[Entry], dict[str, Any] | None]
 
 

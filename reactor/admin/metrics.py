@@ -6,7 +6,7 @@ deployments in one process don't mix.
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from itertools import accumulate
 from typing import TYPE_CHECKING, Any, Final
 
@@ -14,7 +14,7 @@ from reactor.admin.function_log import FunctionLog
 from reactor.admin.function_metrics import BUCKETS_S, FunctionMetrics
 from reactor.engine.database import Database
 from reactor.http.access import WhoAsks, require_admin
-from reactor.http.request import HttpError, Request
+from reactor.http.request import Handler, HttpError, Request
 from reactor.runtime.backend import LiveBackend
 from reactor.sync.server import SyncServer
 from reactor.workers.scheduler import Scheduler
@@ -23,8 +23,6 @@ if TYPE_CHECKING:
     from prometheus_client.core import Metric
 
 __all__ = ["MetricsApi"]
-
-Handler = Callable[[Request], Awaitable[None]]
 
 CHARTS: Final = (
     "udf_rate", "cache_hit_percentage", "cache_hit_percentage_top_k", "latency_percentiles", "scheduled_job_lag",

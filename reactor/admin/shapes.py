@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
 from typing import Any, Final
 
 import msgspec
@@ -12,7 +11,7 @@ from reactor.admin.shape_inference import Shape, shape_of
 from reactor.engine.database import Database
 from reactor.engine.transaction import Transaction
 from reactor.http.access import WhoAsks, require_admin
-from reactor.http.request import Request
+from reactor.http.request import Handler, Request
 from reactor.limits import MIB
 from reactor.store.catalogue import BY_CREATION_TIME, FIRST_USER_TABLE, TableInfo
 from reactor.values.wire import decode
@@ -21,8 +20,6 @@ __all__ = ["ShapesApi"]
 
 SAMPLE: Final = 100
 """So many of the newest and of the oldest documents are looked at, a megabyte of each."""
-
-Handler = Callable[[Request], Awaitable[None]]
 
 
 class ShapesApi:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Callable, Iterator
 from typing import Final
 
 import msgspec
@@ -10,15 +10,13 @@ import msgspec
 from reactor.admin.request_body import check_component, read_body
 from reactor.engine.database import Database
 from reactor.http.access import WhoAsks, require_admin
-from reactor.http.request import HttpError, Request
+from reactor.http.request import Handler, HttpError, Request
 from reactor.schema.tables import SchemaDefinition
 from reactor.schema.validators import Array, IdOf, Object, Record, Union, Validator
 
 __all__ = ["TablesApi"]
 
 EXAMPLE: Final = '{"tableNames": ["…"], "componentId": null}'
-
-Handler = Callable[[Request], Awaitable[None]]
 
 
 class _Delete(msgspec.Struct, frozen=True, rename="camel"):

@@ -6,7 +6,7 @@ Source of paths, bodies and codes: deployment-api 5.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator
 from typing import Final, TypeVar
 
 import anyio
@@ -14,7 +14,7 @@ import msgspec
 
 from reactor.errors import LimitExceeded, ReactorError, StoreError, Unavailable
 from reactor.http.access import WhoAsks, require_admin
-from reactor.http.request import ClientGone, HttpError, Request
+from reactor.http.request import ClientGone, Handler, HttpError, Request
 from reactor.limits import Limits
 from reactor.workers.exporter import Exporter, ExportRefused
 from reactor.workers.import_request import ImportRequest
@@ -23,8 +23,6 @@ from reactor.workers.importer import Importer
 __all__ = ["TransferApi"]
 
 T = TypeVar("T")
-
-Handler = Callable[[Request], Awaitable[None]]
 
 BODY_MAX_BYTES: Final = 4 * 1024 * 1024
 """Of a request that is not a file: 9,999 part tokens."""

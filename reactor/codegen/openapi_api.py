@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable
 
 import msgspec
 
 from reactor.codegen.openapi import openapi_document
 from reactor.http.access import WhoAsks, require_admin
-from reactor.http.request import Request
+from reactor.http.request import Handler, Request
 from reactor.runtime.app import App
 
 __all__ = ["OpenApiApi"]
@@ -24,7 +24,7 @@ class OpenApiApi:
         self._app, self._who_asks, self._public, self._url, self._version = app, who_asks, public, url, version
         self._written: tuple[int, str, bytes] = (0, "", b"")
 
-    def routes(self) -> dict[tuple[str, str], Callable[[Request], Awaitable[None]]]:
+    def routes(self) -> dict[tuple[str, str], Handler]:
         """Handlers by method and path."""
         return {("GET", "/api/openapi.json"): self.document}
 

@@ -3,14 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable
 from functools import partial
 
-from reactor.http.request import Request
+from reactor.http.request import Handler, Request
 
-__all__ = ["Handler", "misc_routes"]
-
-Handler = Callable[[Request], Awaitable[None]]
+__all__ = ["misc_routes"]
 
 ECHO_MAX_BYTES = 128 * 1024 * 1024
 ECHOES_AT_ONCE = 2

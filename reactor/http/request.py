@@ -15,6 +15,7 @@ from reactor.http.cors import cors_headers
 __all__ = [
     "Answer",
     "DirectHandler",
+    "Handler",
     "Head",
     "HttpError",
     "Receive",
@@ -52,6 +53,9 @@ class HttpError(Exception):
 Answer = Callable[[bytes | HttpError], None]
 """Takes the JSON of an answer, or the error to answer with."""
 
+
+Handler = Callable[["Request"], Awaitable[None]]
+"""Answers a request. May raise HttpError."""
 
 DirectHandler = Callable[["Head", bytes, Answer], None]
 """Handles a request whose body is complete, within a loop step; `answer` is called once, then or later. May raise HttpError."""

@@ -11,10 +11,11 @@ from typing import Any
 
 from reactor.http.api import FunctionApi
 from reactor.http.cors import cors_headers, preflight_headers
-from reactor.http.misc import Handler, misc_routes
+from reactor.http.misc import misc_routes
 from reactor.http.request import (
     ClientGone,
     DirectHandler,
+    Handler,
     HttpError,
     Receive,
     Request,

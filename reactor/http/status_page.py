@@ -7,8 +7,8 @@ import json
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
-from reactor.http.misc import GREETING, Handler
-from reactor.http.request import Request
+from reactor.http.misc import GREETING
+from reactor.http.request import Handler, Request
 from reactor.runtime.registry import RegisteredFunction
 
 __all__ = ["ListedFunction", "StatusPage", "render_status_page"]

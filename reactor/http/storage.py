@@ -18,8 +18,7 @@ from typing import Final
 import msgspec
 
 from reactor.errors import InvalidValue, LimitExceeded
-from reactor.http.misc import Handler
-from reactor.http.request import ClientGone, HttpError, Request
+from reactor.http.request import ClientGone, Handler, HttpError, Request
 from reactor.limits import Limits
 from reactor.model.files import StoredEntry
 from reactor.runtime.file_service import FILE_PATH, UPLOAD_PATH, FileService
