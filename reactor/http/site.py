@@ -10,10 +10,9 @@ import asyncio
 import logging
 import random
 import re
-from collections.abc import Callable, MutableMapping
+from collections.abc import Callable
 from typing import Any, Final, Protocol
 
-import msgspec
 from starlette.exceptions import HTTPException
 from starlette.formparsers import MultiPartException
 from starlette.requests import ClientDisconnect
@@ -23,14 +22,14 @@ from starlette.responses import Response
 from reactor.auth.authenticator import AuthenticationError
 from reactor.auth.headers import Gatekeeper
 from reactor.auth.identity import ANONYMOUS, Caller, unverified
-from reactor.errors import ApplicationError, InvalidValue, LimitExceeded, ReactorError, StoreError
+from reactor.errors import InvalidValue, ReactorError, StoreError
+from reactor.http.exchange import WITHOUT_BODY, Event, Exchange, ResponseTooLarge, request_too_large
 from reactor.http.request import Receive, Scope, Send
+from reactor.http.site_errors import BadBody, error_response
 from reactor.limits import Limits
 from reactor.runtime.app import App
-from reactor.runtime.failures import failure_of
 from reactor.runtime.host import Host, Runner
 from reactor.runtime.http_action import HttpAction
-from reactor.runtime.http_cors import Cors
 from reactor.runtime.http_router import BoundRoute
 from reactor.runtime.reports import Reports
 from reactor.schema.structs import Struct
@@ -50,7 +49,6 @@ LARGE_BODY_BYTES: Final = 256 * 1024
 _OVERLOADED: Final = (
     b'{"code":"TooManyConcurrentRequests","message":"Too many HTTP actions are running and waiting. Try again later."}'
 )
-_WITHOUT_BODY: Final = ("GET", "HEAD", "OPTIONS")
 _FORWARDED_PROTO: Final = re.compile(r'(?:^|[;,\s])proto="?(https?)\b', re.IGNORECASE)
 _ROUTED_HEADERS: Final = (
     b"authorization",
@@ -62,8 +60,6 @@ _ROUTED_HEADERS: Final = (
     b"traceparent",
 )
 
-Event = MutableMapping[str, Any]
-
 
 class SiteBackend(Runner, Protocol):
     """What HTTP actions need of the backend."""
@@ -71,24 +67,6 @@ class SiteBackend(Runner, Protocol):
     app: App
     host: Host
     reports: Reports
-
-
-class RequestTooLarge(LimitExceeded):
-    code = "HttpRequestTooLarge"
-
-
-class ResponseTooLarge(LimitExceeded):
-    code = "HttpResponseTooLarge"
-
-
-class BadBody(ReactorError):
-    """The body is not what the handler's struct says. `path` is where."""
-
-    code = "BadJsonBody"
-
-    def __init__(self, message: str, *, path: str = "", code: str | None = None) -> None:
-        super().__init__(message, code=code)
-        self.path = path
 
 
 class Site:
@@ -136,9 +114,9 @@ class Site:
             exchange.use_cors(route.route.cors, headers.get(b"origin"))
         request_id = headers.get(b"convex-request-id", b"").decode("latin-1")[:64] or f"{random.getrandbits(64):016x}"
         length = headers.get(b"content-length", b"")
-        if length.isdigit() and int(length) > self._limits.http_request_bytes and method not in _WITHOUT_BODY:
+        if length.isdigit() and int(length) > self._limits.http_request_bytes and method not in WITHOUT_BODY:
             await self._send(
-                exchange, _error_response(_too_large(self._limits), request_id, app, self._backend.reports.dev)
+                exchange, error_response(request_too_large(self._limits), request_id, app, self._backend.reports.dev)
             )
             return
         if self._slots.locked() and self._waiting >= self._limits.waiting_http_actions:
@@ -270,104 +248,13 @@ class Site:
             if isinstance(error, _EXPECTED) and not isinstance(error, ResponseTooLarge):
                 logger.error("[%s] %s failed while it was answering: %s", action.request_id, path, error)
             return  # without an end of the body: the server closes the connection, and clients see that it was cut
-        await self._send(exchange, _error_response(error, action.request_id, action.app, self._backend.reports.dev))
+        await self._send(exchange, error_response(error, action.request_id, action.app, self._backend.reports.dev))
 
     async def _send(self, exchange: Exchange, response: Response) -> None:
         await response({"type": "http", "method": "GET"}, _never, exchange.send)
 
 
 _EXPECTED: Final = (ReactorError, HTTPException, MultiPartException)
-
-
-class Exchange:
-    """One request and its answer on the wire: bodies counted, HEAD without one, a client that left ignored."""
-
-    def __init__(self, scope: Scope, receive: Receive, send: Send, limits: Limits) -> None:
-        self.started = False
-        """Whether the head of the answer is out."""
-        self.status = 0
-        """Of the answer, once it has begun."""
-        self._scope, self._receive, self._send, self._limits = scope, receive, send, limits
-        self._is_head = scope["method"] == "HEAD"
-        self._without_body = scope["method"] in _WITHOUT_BODY
-        self._received = 0
-        self._body_ended = False
-        self._sent = 0
-        self._gone = False
-        self._cors: tuple[Cors, bytes | None] | None = None
-
-    def use_cors(self, cors: Cors, origin: bytes | None) -> None:
-        """Put these headers on the answer, whatever it is."""
-        self._cors = (cors, origin)
-
-    async def receive(self) -> Event:
-        """For the handler's request. Raises RequestTooLarge."""
-        if self._without_body and not self._body_ended:
-            self._body_ended = True
-            return {"type": "http.request", "body": b"", "more_body": False}
-        while True:
-            event = await self._receive()
-            if event["type"] != "http.request":
-                return event
-            if self._body_ended:
-                continue  # a body where there should be none
-            self._received += len(event.get("body", b""))
-            if self._received > self._limits.http_request_bytes:
-                raise _too_large(self._limits)
-            self._body_ended = not event.get("more_body")
-            return event
-
-    async def send(self, event: Event) -> None:
-        """For the handler's response. Raises ResponseTooLarge."""
-        if event["type"] == "http.response.start":
-            event = self._checked_head(event)
-            self.started = True
-            self.status = event["status"]
-            await self._pass_on(event)
-        elif event["type"] == "http.response.body":
-            body = bytes(event.get("body", b""))
-            more = event.get("more_body", False)
-            limit = self._limits.http_response_bytes
-            room = limit - self._sent
-            self._sent += len(body)
-            if self._sent > limit:
-                if room:
-                    await self._pass_on({"type": "http.response.body", "body": body[:room], "more_body": True})
-                raise _cut(limit)
-            if self._is_head:
-                if more:
-                    return
-                body = b""
-            if body or not more:
-                await self._pass_on({"type": "http.response.body", "body": body, "more_body": more})
-
-    def _checked_head(self, event: Event) -> Event:
-        headers: list[tuple[bytes, bytes]] = list(event.get("headers") or [])
-        length = next((value for name, value in headers if name.lower() == b"content-length"), b"")
-        if length.isdigit() and int(length) > self._limits.http_response_bytes and not self._is_head:
-            raise _cut(self._limits.http_response_bytes)
-        if self._cors is not None:
-            cors, origin = self._cors
-            there = {name.lower() for name, _ in headers}
-            headers += [pair for pair in cors.answer_headers(origin) if pair[0] == b"vary" or pair[0] not in there]
-        return {"type": "http.response.start", "status": event["status"], "headers": headers}
-
-    async def _pass_on(self, event: Event) -> None:
-        if self._gone:
-            return
-        try:
-            await self._send(event)
-        except OSError:  # how servers may say that the client has gone; the handler need not know
-            self._gone = True
-
-    async def answer_text(self, text: str, status: int) -> None:
-        await self.answer(text.encode(), status, [(b"content-type", b"text/plain; charset=utf-8")])
-
-    async def answer(self, body: bytes, status: int, headers: list[tuple[bytes, bytes]]) -> None:
-        if status != 204:
-            headers = [*headers, (b"content-length", b"%d" % len(body))]
-        await self.send({"type": "http.response.start", "status": status, "headers": headers})
-        await self.send({"type": "http.response.body", "body": body})
 
 
 async def _never() -> Event:
@@ -416,51 +303,3 @@ def _scheme(scope: Scope, headers: dict[bytes, bytes]) -> str:
         return told
     found = _FORWARDED_PROTO.search(headers.get(b"forwarded", b"").decode("latin-1").partition(",")[0])
     return found[1].lower() if found is not None else scope.get("scheme") or "http"
-
-
-def _error_response(error: Exception, request_id: str, app: App, dev: bool) -> Response:
-    """What a client is told of a handler that failed before its answer began."""
-    if isinstance(error, HTTPException):
-        headers = dict(error.headers or {})
-        if error.status_code in (204, 304):
-            return Response(status_code=error.status_code, headers=headers)
-        return _json_response(error.status_code, {"error": error.detail}, headers)
-    if isinstance(error, MultiPartException):
-        return _json_response(400, {"error": {"code": "BadFormBody", "message": error.message}})
-    if isinstance(error, BadBody):
-        return _json_response(400, {"error": {"code": error.code, "message": str(error), "path": error.path}})
-    if isinstance(error, RequestTooLarge):
-        return _json_response(413, {"code": error.code, "message": str(error)})
-    if isinstance(error, AuthenticationError):
-        return _json_response(error.status, {"code": error.code, "message": str(error)})
-    failure = failure_of(error, request_id=request_id, redact=not dev, root=app.root)
-    data = None if failure.data is None else msgspec.Raw(clean_json(failure.data))
-    if isinstance(error, ApplicationError) and data is not None:
-        return _json_response(400, {"error": data})
-    head, _, text = failure.message.partition("\n")
-    if not text:
-        return _json_response(500, {"code": head})
-    message = text.partition("\n    at ")[0].rstrip("\n")
-    return _json_response(500, {"code": f"{head}: {message}", "trace": text})
-
-
-def _json_response(status: int, content: Any, headers: dict[str, str] | None = None) -> Response:
-    encode: Callable[[Any], bytes] = msgspec.json.encode
-    try:
-        body = encode(content)
-    except UnicodeEncodeError:  # half a surrogate pair in a message
-        body = encode({k: str(v).encode("utf-8", "replace").decode() for k, v in content.items()})
-    return Response(body, status_code=status, headers=headers, media_type="application/json")
-
-
-def _too_large(limits: Limits) -> RequestTooLarge:
-    return RequestTooLarge(f"HTTP actions support requests up to {_mib(limits.http_request_bytes)}")
-
-
-def _cut(limit: int) -> ResponseTooLarge:
-    return ResponseTooLarge(f"HTTP actions support responses up to {_mib(limit)}")
-
-
-def _mib(count: int) -> str:
-    mib = count / 1024 / 1024
-    return f"{mib:g} MiB" if mib >= 1 else f"{count} bytes"
