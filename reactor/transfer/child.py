@@ -9,7 +9,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import os
-import sqlite3
 import sys
 from collections.abc import Callable
 from typing import Any, Final, Literal, TypeVar
@@ -109,7 +108,7 @@ def _carry_out(kind: str, plan: Any, report: Report) -> Staged | Exported:
         return convert(plan, report) if kind == "import" else write_archive(plan, report)
     except MemoryError:
         raise ImportRefused("The file takes more memory to read than it may.", code="ImportTooLarge") from None
-    except (OSError, sqlite3.Error) as error:  # a full disk, above all
+    except OSError as error:
         raise Unavailable(f"Working on the file failed: {error}") from error
 
 

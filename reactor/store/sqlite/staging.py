@@ -8,9 +8,12 @@ from __future__ import annotations
 
 import sqlite3
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Final
 from urllib.parse import quote
+
+from reactor.errors import Unavailable
 
 __all__ = ["StagingFile", "staging_uri"]
 
@@ -24,8 +27,19 @@ def staging_uri(path: Path) -> str:
     return f"file:{quote(str(path))}?mode=ro&immutable=1"
 
 
+@contextmanager
+def _failures_told() -> Iterator[None]:
+    try:
+        yield
+    except sqlite3.Error as error:
+        name = getattr(error, "sqlite_errorname", type(error).__name__)
+        raise Unavailable(
+            f"Writing the staging file failed ({name}): see whether the disk is full. Nothing was changed."
+        ) from error
+
+
 class StagingFile:
-    """A new staging file at `path`, for one thread.
+    """A new staging file at `path`, for one thread. Its methods raise Unavailable when the disk is full, or fails.
 
     `meanwhile` is called again and again during long work; what it raises is a bug.
     """
@@ -47,7 +61,7 @@ class StagingFile:
         """Add a table: of documents (id, body), or of index keys (key, id)."""
         columns = ("key", "id") if keys else ("id", "body")
         self._kinds[name] = columns
-        self._raw.execute(f"CREATE TABLE raw_{name} (a, b)")
+        self._execute(f"CREATE TABLE raw_{name} (a, b)")
         self._inserts[name] = f"INSERT INTO raw_{name} VALUES (?, ?)"
         self._rows[name] = []
 
@@ -59,33 +73,38 @@ class StagingFile:
             self._flush(name)
 
     def _flush(self, name: str) -> None:
-        self._raw.executemany(self._inserts[name], self._rows[name])
+        with _failures_told():
+            self._raw.executemany(self._inserts[name], self._rows[name])
         self._rows[name].clear()
 
     def sort(self, name: str) -> int:
         """Put a table in order; returns its number of rows. Nothing can be added afterwards."""
         self._flush(name)
         first, second = self._kinds[name]
-        self._raw.execute(f"CREATE TABLE {name} (n INTEGER PRIMARY KEY, {first}, {second})")
-        self._raw.execute(f"INSERT INTO {name} ({first}, {second}) SELECT a, b FROM raw_{name} ORDER BY a")
-        self._raw.execute(f"DROP TABLE raw_{name}")
-        return self._raw.execute(f"SELECT coalesce(max(n), 0) FROM {name}").fetchone()[0]
+        self._execute(f"CREATE TABLE {name} (n INTEGER PRIMARY KEY, {first}, {second})")
+        self._execute(f"INSERT INTO {name} ({first}, {second}) SELECT a, b FROM raw_{name} ORDER BY a")
+        self._execute(f"DROP TABLE raw_{name}")
+        return self._execute(f"SELECT coalesce(max(n), 0) FROM {name}").fetchone()[0]
 
     def add_blob(self, blob: bytes) -> None:
         """Note something about a file that comes with the documents; `read_blobs` gives it back."""
-        self._raw.execute("CREATE TABLE IF NOT EXISTS blobs (blob BLOB NOT NULL)")
-        self._raw.execute("INSERT INTO blobs (blob) VALUES (?)", (blob,))
+        self._execute("CREATE TABLE IF NOT EXISTS blobs (blob BLOB NOT NULL)")
+        self._execute("INSERT INTO blobs (blob) VALUES (?)", (blob,))
 
     def duplicate(self, name: str) -> str | None:
         """An id that occurs twice in a sorted table of documents, or None."""
-        row = self._raw.execute(
+        row = self._execute(
             f"SELECT a.id FROM {name} AS a JOIN {name} AS b ON b.n = a.n + 1 WHERE a.id = b.id LIMIT 1"
         ).fetchone()
         return None if row is None else row[0]
 
+    def _execute(self, sql: str, parameters: tuple[object, ...] = ()) -> sqlite3.Cursor:
+        with _failures_told():
+            return self._raw.execute(sql, parameters)
+
     def finish(self) -> None:
         """Make it complete, and close it."""
-        self._raw.execute("COMMIT")
+        self._execute("COMMIT")
         self.close()
 
     def close(self) -> None:

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from reactor.clock import ManualClock
-from reactor.errors import StoreError
+from reactor.errors import StoreError, Unavailable
 from reactor.store.catalogue import BY_CREATION_TIME, BY_ID, TableInfo
 from reactor.store.protocol import IndexChange, LogRow, Reader, Writer
 from reactor.store.sqlite.layout import DATA_FILE, FORMAT
@@ -175,6 +175,16 @@ async def test_a_mirror_and_steps_make_a_copy_under_writes(store: SqliteStore) -
     assert await store.read(lambda r: bodies(r, hidden)) == wanted
     await store.write(lambda w: in_transaction(w, lambda: w.reveal([hidden])))
     assert await store.read(lambda r: bodies(r, store.catalogue.tables["t"])) == wanted
+
+
+def test_a_full_disk_under_a_staging_file_is_told_as_such(tmp_path: Path) -> None:
+    staging = StagingFile(tmp_path / "full")
+    staging._raw.execute("PRAGMA max_page_count = 50")
+    staging.create("t0", keys=False)
+    with pytest.raises(Unavailable, match=r"SQLITE_FULL.*disk is full"):
+        for number in range(10_000):
+            staging.add("t0", f"k{number:05}", b"x" * 500)
+    staging.close()
 
 
 async def test_rows_from_a_staging_file(store: SqliteStore, tmp_path: Path) -> None:
