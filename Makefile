@@ -29,7 +29,7 @@ dev: $(DEPS) ## Serve the sample app on http://127.0.0.1:3210, with live reload
 	@$(BIN)/reactor dev $(ARGS)
 
 test: $(DEPS) $(NODE_READY) ## Run all tests
-	$(BIN)/python -m pytest -n $(WORKERS) --dist loadfile $(ARGS)
+	$(BIN)/python -m pytest -n $(WORKERS) --dist loadfile --no-loadscope-reorder $(ARGS)
 
 lint: $(DEPS) ## Check style, types and layers
 	$(BIN)/ruff check .

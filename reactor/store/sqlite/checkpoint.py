@@ -142,10 +142,10 @@ class Checkpointer:
     def _passive(self) -> bool:
         """Move what can be moved into the database file; True when that was all."""
         try:
-            if self._raw is None:
-                self._raw = connect(self._path)
-                set_up_checkpointer(self._raw, self._synchronous)
             with self._one_at_a_time:
+                if self._raw is None:  # a new connection looks at the WAL, which is in the way of beginning it anew
+                    self._raw = connect(self._path)
+                    set_up_checkpointer(self._raw, self._synchronous)
                 _, frames, moved = self._raw.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchone()
         except sqlite3.Error as error:
             # A full disk, mostly: the WAL keeps everything, so nothing is lost, and the next try may do better.
