@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 from pathlib import Path
 from typing import Any, Final
@@ -12,6 +13,7 @@ from reactor.faults import hit
 from reactor.model import transfers
 from reactor.model.scheduled_functions import off_the_books
 from reactor.runtime.file_service import FileService
+from reactor.store.protocol import OutcomeUnknown
 from reactor.store.sqlite.staging import StagingFile
 from reactor.transfer.archive import STORAGE
 from reactor.transfer.convert import FILES, Plan, Staged
@@ -75,10 +77,7 @@ class Placement:
                 fits = False
             if not fits:
                 return None
-            revealed = await self._reveal(loader)
-            if revealed and blobs is not None:
-                blobs.keep()
-            return self._rows if revealed else None
+            return self._rows if await self._reveal(loader, blobs) else None
 
     # By a transaction
 
@@ -142,7 +141,7 @@ class Placement:
             self._progress.report("Importing", at_once=True)
         return True
 
-    async def _reveal(self, loader: Loader) -> bool:
+    async def _reveal(self, loader: Loader, blobs: BlobImport | None) -> bool:
         hidden = loader.tables
         drop: list[str] = []
         if self._plan.mode == "replaceAll":
@@ -155,11 +154,19 @@ class Placement:
 
         async with self._database.schema_lock:
             hit(BEFORE_SWAP)
+            commit = asyncio.ensure_future(
+                self._database.replace_tables(hidden, drop, before=before, after=self._complete)
+            )
             try:
-                await self._database.replace_tables(hidden, drop, before=before, after=self._complete)
+                await _to_its_end(commit)
             except _Again:
                 return False
-            loader.revealed()
+            finally:
+                # Also when the import was canceled meanwhile: rows that are in their place keep their files.
+                if _may_be_committed(commit):
+                    loader.revealed()
+                    if blobs is not None:
+                        blobs.keep()
         hit(AFTER_SWAP)
         return True
 
@@ -174,6 +181,24 @@ class Placement:
 
 class _Again(Exception):
     """What the import was staged for has changed."""
+
+
+async def _to_its_end(work: asyncio.Future[Any]) -> None:
+    """Wait for it, however often that is canceled, and raise what it raised; CancelledError only afterwards."""
+    canceled: asyncio.CancelledError | None = None
+    while not work.done():
+        try:
+            await asyncio.wait([work])
+        except asyncio.CancelledError as error:
+            canceled = error
+    if canceled is not None:
+        raise canceled
+    work.result()
+
+
+def _may_be_committed(commit: asyncio.Future[Any]) -> bool:
+    # If nobody knows, files stay as well: what belongs to no row is found by the collector.
+    return commit.cancelled() or commit.exception() is None or isinstance(commit.exception(), OutcomeUnknown)
 
 
 def _tree(body: bytes) -> dict[str, Any]:

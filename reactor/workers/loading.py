@@ -60,22 +60,22 @@ class Loader:
     async def create(self, wanted: Sequence[tuple[str, int | None]], existing: Mapping[str, TableInfo]) -> None:
         """Make a hidden table for each (name, number)."""
 
-        def make(writer: Writer) -> list[TableInfo]:
+        def make(writer: Writer) -> None:
             writer.begin()
             made = [
                 writer.create_hidden(name, index_changes(existing.get(name)), number=number) for name, number in wanted
             ]
             writer.commit()
-            return made
+            self.tables = made  # noted here, as all that `discard` undoes: whoever waits for it may be canceled
 
-        self.tables = await self._database.store.write(make)
+        await self._database.store.write(make)
 
     async def discard(self) -> None:
         """Detach the staging file; give up the hidden tables that are not in their place."""
-        tables, self.tables = self.tables, []
-        was_attached, self._attached = self._attached, False
 
         def give_up(writer: Writer) -> None:
+            tables, self.tables = self.tables, []
+            was_attached, self._attached = self._attached, False
             if was_attached:
                 writer.detach_staging()
             if tables:
@@ -92,8 +92,7 @@ class Loader:
     async def load(self, table: StagedTable, hidden: TableInfo) -> None:
         """Enter the staged documents and their keys."""
         if not self._attached:
-            await self._database.store.write(lambda writer: writer.attach_staging(self._staging))
-            self._attached = True
+            await self._database.store.write(self._attach)
         places: list[tuple[str, TableInfo | IndexInfo]] = [(table.source, hidden)]
         places += [(source, hidden.indexes[name]) for name, source in table.keys.items()]
         for source, target in places:
@@ -104,6 +103,10 @@ class Loader:
                 at = end
                 if target is hidden:
                     self._progress(table, at)
+
+    def _attach(self, writer: Writer) -> None:
+        writer.attach_staging(self._staging)
+        self._attached = True
 
     async def copy(self, table: TableInfo, hidden: TableInfo) -> None:
         """Enter the documents that the table has, too, and from now on what is written to it. Raises TablesChanged."""
