@@ -146,8 +146,10 @@ class _Conversion:
         self._plan, self._report = plan, report
         with open(plan.staging, "xb"):
             pass
-        self._trickle = Trickle(plan.staging)
-        self._staging = StagingFile(plan.staging, self._trickle)
+        with contextlib.ExitStack() as undo:
+            self._trickle = undo.enter_context(contextlib.closing(Trickle(plan.staging)))
+            self._staging = StagingFile(plan.staging, self._trickle)
+            undo.pop_all()
         self._time = plan.now_ms
         self._read = 0
         self._names: dict[int, str] = {}

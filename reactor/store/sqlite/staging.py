@@ -6,9 +6,9 @@ where random order would write each page many times over. A staging file is scra
 
 from __future__ import annotations
 
+import contextlib
 import sqlite3
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Final
 from urllib.parse import quote
@@ -27,7 +27,7 @@ def staging_uri(path: Path) -> str:
     return f"file:{quote(str(path))}?mode=ro&immutable=1"
 
 
-@contextmanager
+@contextlib.contextmanager
 def _failures_told() -> Iterator[None]:
     try:
         yield
@@ -45,14 +45,17 @@ class StagingFile:
     """
 
     def __init__(self, path: Path | str, meanwhile: Callable[[], None] | None = None) -> None:
-        self._raw = sqlite3.connect(path, isolation_level=None, cached_statements=500, check_same_thread=False)
-        # Some builds fill what is freed with zeros: all the unsorted rows would be written once more.
-        off = ("journal_mode = OFF", "synchronous = OFF", "secure_delete = OFF")
-        for pragma in (*off, "locking_mode = EXCLUSIVE", "cache_size = -4096"):
-            self._raw.execute(f"PRAGMA {pragma}")
-        if meanwhile is not None:
-            self._raw.set_progress_handler(lambda: meanwhile(), PROGRESS_STEPS)
-        self._raw.execute("BEGIN")
+        with _failures_told(), contextlib.ExitStack() as undo:
+            self._raw = sqlite3.connect(path, isolation_level=None, cached_statements=500, check_same_thread=False)
+            undo.callback(self._raw.close)
+            # Some builds fill what is freed with zeros: all the unsorted rows would be written once more.
+            off = ("journal_mode = OFF", "synchronous = OFF", "secure_delete = OFF")
+            for pragma in (*off, "locking_mode = EXCLUSIVE", "cache_size = -4096"):
+                self._raw.execute(f"PRAGMA {pragma}")
+            if meanwhile is not None:
+                self._raw.set_progress_handler(lambda: meanwhile(), PROGRESS_STEPS)
+            self._raw.execute("BEGIN")
+            undo.pop_all()
         self._rows: dict[str, list[tuple[Any, Any]]] = {}
         self._inserts: dict[str, str] = {}
         self._kinds: dict[str, tuple[str, str]] = {}

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import math
 import os
+import sqlite3
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from reactor.errors import Unavailable
 from reactor.model import transfers
 from reactor.store.sqlite import staging
 from reactor.store.sqlite.staging import StagingFile
@@ -143,6 +146,25 @@ async def test_a_refused_file_leaves_nothing_open(deployment: Deployment, format
         await deployment.import_(content, format)  # type: ignore[arg-type]
     assert caught.value.__traceback__ is not None
     assert open_files("staging") == []
+
+
+async def test_a_staging_file_that_cannot_be_opened_leaves_nothing_open(
+    deployment: Deployment, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With no descriptor left, say; and it is told as the disk's other failures are."""
+    connect = sqlite3.connect
+
+    def fail(path: str | Path, *args: Any, **options: Any) -> sqlite3.Connection:
+        if Path(path).name == "staging":
+            raise sqlite3.OperationalError("unable to open database file")
+        return connect(path, *args, **options)
+
+    monkeypatch.setattr(staging.sqlite3, "connect", fail)
+    with pytest.raises(Unavailable, match="staging file") as caught:
+        await deployment.import_([{"name": "a"}])
+    assert caught.value.__traceback__ is not None
+    assert open_files("staging") == []
+    assert deployment.left_over() == []
 
 
 async def test_an_export_that_fails_leaves_nothing_open(
