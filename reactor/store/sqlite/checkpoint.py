@@ -97,8 +97,9 @@ class Checkpointer:
     def pass_now(self, done: Callable[[], None]) -> None:
         """Move what is committed into the database file at once; `done` is called from some thread when that was tried.
 
-        It is called in any case, without a try when the thread has ended; it must not raise. Who writes much asks for it after each megabyte or so. Left to itself the thread has ten times as much to bring to
-        the disk at once, and clients' commits wait behind that.
+        It is called in any case, without a try when the thread has ended; it must not raise. Who writes much asks for it
+        after each megabyte or so. Left to itself the thread has ten times as much to bring to the disk at once, and clients'
+        commits wait behind that.
         """
         with self._waiting_lock:
             is_served = self._serving
@@ -165,7 +166,11 @@ class Checkpointer:
         # It grows a little each time, and by much when readers are in the way: then it has to become short again.
         mode = "RESTART" if size < 2 * self._truncate_at else "TRUNCATE"
         # While a pass is under way, nobody is kept waiting for its end: after it, little is left to be done here.
-        if not self._one_at_a_time.acquire(timeout=0 if size < 2 * self._truncate_at else WAIT_FOR_READERS_S):
+        wait_s = 0.0 if mode == "RESTART" else WAIT_FOR_READERS_S
+        if not self._one_at_a_time.acquire(timeout=wait_s):
+            # It may take seconds, which are not every commit's: only a WAL that is far too long slows them all down.
+            if wait_s and size < self._end_snapshots_at:
+                self._not_before = time.monotonic() + RETRY_AFTER_S
             return
         try:
             if not self._begin_anew(raw, size, mode):
