@@ -14,7 +14,8 @@ import pytest
 CONFIG_HOME = tempfile.mkdtemp(prefix="reactor-tests-config-")
 os.environ["XDG_CONFIG_HOME"] = CONFIG_HOME  # of this process and all that it starts: admin keys are kept there
 
-if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:  # as in a shell's background: whatever is started would ignore it, too
+if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:
+    # As in a shell's background: whatever is started would ignore it, too.
     signal.signal(signal.SIGINT, signal.default_int_handler)
 
 LONG = ("examples", "crash", "docs", "process", "clients", "typing", "sample_app", "property")
