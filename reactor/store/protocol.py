@@ -299,7 +299,9 @@ class Writer(Reader, Protocol):
         """Read from a staging file (see `store.sqlite.staging`), outside of transactions, until `detach_staging`."""
         ...
 
-    def detach_staging(self) -> None: ...
+    def detach_staging(self) -> None:
+        """Let go of the staging file. Passed over when there is none: the database may have been opened anew since."""
+        ...
 
     def load_staged(self, source: str, target: TableInfo | IndexInfo, start: int, end: int) -> None:
         """Enter the rows `start < n <= end` of a table of the staging file into a hidden table, or an index of it."""

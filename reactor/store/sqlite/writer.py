@@ -398,7 +398,9 @@ class SqliteWriter(SqliteReader):
 
     def detach_staging(self) -> None:
         try:
-            self._raw.execute("DETACH staging")
+            attached = [name for _, name, _ in self._raw.execute("PRAGMA database_list")]
+            if "staging" in attached:
+                self._raw.execute("DETACH staging")
         except sqlite3.Error as error:
             raise translate(error, self._directory) from error
 

@@ -16,7 +16,7 @@ from reactor.engine.database import Database
 from reactor.engine.pace import Pace
 from reactor.errors import DocumentNotFound
 from reactor.model import transfers
-from reactor.store.protocol import Writer
+from reactor.store.protocol import OutcomeUnknown, Writer
 from reactor.transfer.rows import ImportRefused
 from reactor.values.ids import new_id
 from reactor.workers import import_placement
@@ -434,6 +434,32 @@ async def test_a_failure_at_the_very_end_leaves_everything_as_it_was(deployment:
     assert deployment.reactor.database.catalogue.tables["items"] == before
     await deployment.mutation("items:add", name="more")
     assert await deployment.names() == ["kept", "more"]
+
+
+async def test_a_disk_that_fails_at_the_very_end_is_told_as_such(
+    deployment: Deployment, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The file is opened anew, on which the staging file is not attached any more; the next import goes well."""
+    database = deployment.reactor.database
+    replace_tables = database.replace_tables
+
+    def fail() -> None:
+        raise OSError("fault injected")
+
+    async def armed(*args: Any, **options: Any) -> Any:
+        faults.arm("store.after_commit", fail)
+        try:
+            return await replace_tables(*args, **options)
+        finally:
+            faults.disarm_all()
+
+    monkeypatch.setattr(database, "replace_tables", armed)
+    with pytest.raises(OutcomeUnknown):
+        await deployment.import_(rows("a"))
+    monkeypatch.setattr(database, "replace_tables", replace_tables)
+    assert await deployment.import_(rows("b"), mode="replace") == 1
+    assert await deployment.names() == ["b"]
+    assert deployment.left_over() == []
 
 
 async def test_what_it_needs_is_bounded(deployment: Deployment) -> None:
