@@ -13,6 +13,7 @@ import pytest
 
 CONFIG_HOME = tempfile.mkdtemp(prefix="reactor-tests-config-")
 os.environ["XDG_CONFIG_HOME"] = CONFIG_HOME  # of this process and all that it starts: admin keys are kept there
+os.environ["MYPY_CACHE_DIR"] = f"{CONFIG_HOME}/mypy"  # of this process's runs, one after the other
 
 if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:
     # As in a shell's background: whatever is started would ignore it, too.

@@ -5,11 +5,12 @@ from __future__ import annotations
 import asyncio
 import urllib.parse
 from collections.abc import Collection
-from typing import Final
-
-import httpx
+from typing import TYPE_CHECKING, Final
 
 from reactor.auth.providers import is_loopback
+
+if TYPE_CHECKING:
+    import httpx
 
 __all__ = ["DOCUMENT_MAX_BYTES", "FetchFailed", "fetch_document"]
 
@@ -33,9 +34,11 @@ async def fetch_document(
     content_types: Collection[str] = JSON_TYPES,
 ) -> bytes:
     """The body of `url`, whole. Raises FetchFailed, within `timeout_s` seconds whatever the other side does."""
+    client = await asyncio.to_thread(_client, url)
+    import httpx
+
     try:
         async with asyncio.timeout(timeout_s):
-            client = await _client(url)
             async with (
                 client,
                 client.stream(
@@ -56,12 +59,12 @@ async def fetch_document(
         raise FetchFailed(f"{url} could not be fetched: {error or type(error).__name__}", is_temporary=True) from None
 
 
-async def _client(url: str) -> httpx.AsyncClient:
-    if is_loopback(urllib.parse.urlsplit(url).hostname or ""):
-        # Never by way of a proxy.
-        return await asyncio.to_thread(lambda: httpx.AsyncClient(timeout=None, trust_env=False))
-    # Reading the certificates of authorities takes tens of milliseconds.
-    return await asyncio.to_thread(lambda: httpx.AsyncClient(timeout=None))
+def _client(url: str) -> httpx.AsyncClient:
+    """Not for the event loop: the module takes a while to load, and so do the certificates of authorities."""
+    import httpx
+
+    # To this machine never by way of a proxy.
+    return httpx.AsyncClient(timeout=None, trust_env=not is_loopback(urllib.parse.urlsplit(url).hostname or ""))
 
 
 def _check_answer(url: str, answer: httpx.Response, content_types: Collection[str]) -> None:
