@@ -33,10 +33,10 @@ class Pace:
         self.step_s = 0.0
         """How long the writer was busy with the last step."""
 
-    async def step(self, work: Callable[[Writer], T], *, factor: float = 1.0) -> T:
+    async def step(self, work: Callable[[Writer], T]) -> T:
         """Run `work`, some milliseconds, in a transaction of its own. Returns at once while no client writes.
 
-        Otherwise `factor` times as long as it took is theirs.
+        Otherwise as long as it took is theirs.
         """
 
         def job(writer: Writer) -> tuple[T, float]:
@@ -47,7 +47,7 @@ class Pace:
             return result, time.monotonic() - began
 
         result, self.step_s = await self._database.store.write(job)
-        await self.rest(self.step_s, self.step_s * factor)
+        await self.rest(self.step_s, self.step_s)
         return result
 
     async def rest(self, written_s: float, rest_s: float, *, was_in_the_way: bool = False) -> None:

@@ -79,8 +79,8 @@ async def test_after_a_commit_of_a_client_as_much_time_is_theirs_as_the_step_too
     monkeypatch.setattr(pace, "CHECKPOINT_AFTER_S", math.inf)
     steps = Pace(engine.database)
     await somebody_writes(engine)
-    await steps.step(lambda writer: writer.put_meta("note", b"x"), factor=3.0)
-    assert rests == [steps.step_s * 3.0]
+    await steps.step(lambda writer: writer.put_meta("note", b"x"))
+    assert rests == [steps.step_s]
     await steps.step(lambda writer: writer.put_meta("note", b"y"))
     assert len(rests) == 1  # nobody wrote since
 
