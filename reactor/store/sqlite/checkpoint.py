@@ -26,6 +26,8 @@ _log = logging.getLogger("reactor.store")
 BEFORE_TRUNCATE: Final = "store.before_truncate"
 
 MIB: Final = 1024 * 1024
+FRAME_BYTES: Final = 4096 + 24
+"""A page in the WAL."""
 PASSIVE_EVERY_S: Final = 0.1
 TRUNCATE_AT: Final = 16 * MIB
 END_SNAPSHOTS_AT: Final = 256 * MIB
@@ -66,6 +68,8 @@ class Checkpointer:
         self.truncations = 0
         """How often writing began anew, at the start of the file or with an empty one."""
         self.passes = 0
+        self._behind = 0
+        """Bytes that the last pass could not move, because of readers."""
 
     def start(self) -> None:
         self._stopped = False  # a store may be opened again
@@ -154,6 +158,7 @@ class Checkpointer:
             self._hurry.wait(1.0)
             return False
         self.passes += 1
+        self._behind = max(frames - moved, 0) * FRAME_BYTES
         return moved >= frames
 
     def between_batches(self, raw: sqlite3.Connection) -> None:
@@ -161,7 +166,8 @@ class Checkpointer:
         size = self.wal_bytes()
         if size < self._truncate_at or size <= self._reused or time.monotonic() < self._not_before:
             return
-        if self._gate.copies and size < self._end_snapshots_at:
+        if size < self._end_snapshots_at and (self._gate.copies or self._behind > self._truncate_at // 2):
+            # A copy, or a reader before it, kept passes from moving much: the next pass does that, while writing goes on.
             return
         # It grows a little each time, and by much when readers are in the way: then it has to become short again.
         mode = "RESTART" if size < 2 * self._truncate_at else "TRUNCATE"

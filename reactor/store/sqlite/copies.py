@@ -22,7 +22,7 @@ PAGES_AT_ONCE: Final = 256
 def copy_into(raw: sqlite3.Connection, path: Path, check: Callable[[], None]) -> None:
     """Copy what this connection's snapshot sees into a new file. What `check` raises now and then ends it.
 
-    A megabyte at a time reaches the disk, and as much time passes before the next as it took: a client's commit waits for
+    A megabyte at a time reaches the disk, and more time passes before the next than it took: a client's commit waits for
     the disk behind all that is on its way there.
     """
     path.unlink(missing_ok=True)
@@ -33,7 +33,7 @@ def copy_into(raw: sqlite3.Connection, path: Path, check: Callable[[], None]) ->
         nonlocal began
         check()
         flush(descriptor)
-        time.sleep(time.monotonic() - began)
+        time.sleep(1.5 * (time.monotonic() - began))
         began = time.monotonic()
 
     try:
