@@ -1,9 +1,9 @@
 """(r) An index added to a table with 1,000,000 documents while clients write: documents a second, and what the clients feel.
 
 In one process, on the engine, on a real disk: four clients write one document after the other, first alone, then beside the
-backfill; the same for a search index.
+backfill of an index of each kind (vectors have eight dimensions).
 
-    python benchmarks/backfill.py [--documents 1000000]
+    python benchmarks/backfill.py [--documents 1000000] [--kinds database,search,vector] [--beside]
 """
 
 from __future__ import annotations
@@ -51,7 +51,14 @@ def told(took: list[float]) -> str:
     return f"p50 {p50 * 1000:.1f} ms, p99 {p99 * 1000:.1f} ms, longest {took[-1] * 1000:.0f} ms ({len(took):,} writes)"
 
 
-async def main(documents: int) -> None:
+INDEXES = {
+    "database": WantedIndex("by_n", ("n",), staged=True),
+    "search": WantedIndex("search_body", ("body",), staged=True, kind="search"),
+    "vector": WantedIndex("by_v", ("v",), staged=True, kind="vector", dimensions=8),
+}
+
+
+async def main(documents: int, kinds: list[str], ways: tuple[bool, ...]) -> None:
     dice = random.Random(7)
     words = vocabulary(dice)
     bodies = [text(dice, words) for _ in range(20_000)]
@@ -62,18 +69,17 @@ async def main(documents: int) -> None:
 
         def batch(tx: WriteTransaction) -> None:
             for _ in range(AT_ONCE):
-                tx.insert("notes", {"n": dice.random(), "body": dice.choice(bodies)})
+                vector = {"v": [dice.random() for _ in range(8)]} if "vector" in kinds else {}
+                tx.insert("notes", {"n": dice.random(), "body": dice.choice(bodies), **vector})
 
         for _ in range(documents // AT_ONCE):
             await database.write(batch)
         stop = asyncio.Event()
         asyncio.get_running_loop().call_later(ALONE_S, stop.set)
         print(f"clients alone:          {told(await write_until(database, stop, 0.005))}")
-        for kind, wanted in (
-            ("database", WantedIndex("by_n", ("n",), staged=True)),
-            ("search", WantedIndex("search_body", ("body",), staged=True, kind="search")),
-        ):
-            for beside in (False, True):
+        for kind in kinds:
+            wanted = INDEXES[kind]
+            for beside in ways:
                 await deploy(database, [WantedTable("notes", (), None, {})])
                 await deploy(database, [WantedTable("notes", (wanted,), None, {})])
                 [index] = [i for i in database.catalogue.tables["notes"].all_indexes if i.name == wanted.name]
@@ -83,15 +89,17 @@ async def main(documents: int) -> None:
                 await fill_index(database, index)
                 seconds = time.perf_counter() - began
                 stop.set()
-                print(
-                    f"{kind} index, {'with clients' if beside else 'alone'}: {documents / seconds:,.0f} documents a second"
-                )
+                how = "with clients" if beside else "alone"
+                print(f"{kind} index, {how}: {documents / seconds:,.0f} documents a second", flush=True)
                 if clients is not None:
-                    print(f"clients beside it:      {told(await clients)}")
+                    print(f"clients beside it:      {told(await clients)}", flush=True)
         await database.close()
 
 
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--documents", type=int, default=1_000_000)
-    asyncio.run(main(parser.parse_args().documents))
+    parser.add_argument("--kinds", default=",".join(INDEXES), help="which kinds of index, with commas")
+    parser.add_argument("--beside", action="store_true", help="only beside clients, not alone")
+    options = parser.parse_args()
+    asyncio.run(main(options.documents, options.kinds.split(","), (True,) if options.beside else (False, True)))
