@@ -3,6 +3,8 @@
 A point is a constant declared beside the code it sits in and passed to `hit`. Tests arm points in the same process
 with `arm`, or in a server process through the environment: `REACTOR_FAULTS="commit.before=kill:3"` kills the process
 (SIGKILL) the third time that point is reached; `=raise:N` raises `OSError` there once, `=sleep:SECONDS` waits each time.
+With `REACTOR_FAULTS_WHILE=FILE` they count only while that file exists: how often a start passes a point depends on
+which of its commits share a batch, so a test that wants the first one after it makes the file when the start is over.
 """
 
 from __future__ import annotations
@@ -58,15 +60,20 @@ def _raise_on(point: str, count: int) -> Callable[[], None]:
 
 def arm_from_environment(value: str | None = None) -> None:
     """Arm what `REACTOR_FAULTS` asks for: comma-separated `point=kill:N`, `point=raise:N`, `point=sleep:SECONDS`."""
+    gate = os.environ.get("REACTOR_FAULTS_WHILE")
+
+    def arm_gated(point: str, action: Callable[[], None]) -> None:
+        arm(point, action if gate is None else lambda: action() if os.path.exists(gate) else None)
+
     for item in filter(None, (value if value is not None else os.environ.get("REACTOR_FAULTS", "")).split(",")):
         point, _, what = item.partition("=")
         verb, _, amount = what.partition(":")
         if verb == "kill":
-            arm(point, _kill_on(int(amount or 1)))
+            arm_gated(point, _kill_on(int(amount or 1)))
         elif verb == "raise":
-            arm(point, _raise_on(point, int(amount or 1)))
+            arm_gated(point, _raise_on(point, int(amount or 1)))
         elif verb == "sleep":
             seconds = float(amount)
-            arm(point, lambda seconds=seconds: time.sleep(seconds))
+            arm_gated(point, lambda seconds=seconds: time.sleep(seconds))
         else:
             raise ValueError(f"REACTOR_FAULTS: {item!r} is none of point=kill:N, point=raise:N, point=sleep:SECONDS")
