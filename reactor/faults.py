@@ -60,10 +60,10 @@ def _raise_on(point: str, count: int) -> Callable[[], None]:
 
 def arm_from_environment(value: str | None = None) -> None:
     """Arm what `REACTOR_FAULTS` asks for: comma-separated `point=kill:N`, `point=raise:N`, `point=sleep:SECONDS`."""
-    gate = os.environ.get("REACTOR_FAULTS_WHILE")
+    gate = os.environ.get("REACTOR_FAULTS_WHILE", "")
 
     def arm_gated(point: str, action: Callable[[], None]) -> None:
-        arm(point, action if gate is None else lambda: action() if os.path.exists(gate) else None)
+        arm(point, action if not gate else lambda: action() if os.path.exists(gate) else None)
 
     for item in filter(None, (value if value is not None else os.environ.get("REACTOR_FAULTS", "")).split(",")):
         point, _, what = item.partition("=")
