@@ -182,11 +182,15 @@ class LiveQueries:
             self._touch_followers(entry)
 
     def _touch_followers(self, entry: Entry) -> None:
-        for followed in entry.followers:  # `LiveSubscriber.touch`, written out: there may be thousands
+        asking = self._asking
+        for followed in entry.followers:  # `LiveSubscriber.touch` and `ask`, written out: there may be thousands
             subscriber = followed.subscriber
             subscriber.touched[followed.query_id] = followed
             if subscriber.puller is not None and not subscriber.busy:
-                self.ask(subscriber)
+                subscriber.busy = True
+                asking[subscriber] = None
+        if asking:
+            self._wake()
 
     # Waves
 
@@ -194,6 +198,9 @@ class LiveQueries:
         """Compute a cut for this subscriber as soon as possible."""
         subscriber.busy = True
         self._asking[subscriber] = None
+        self._wake()
+
+    def _wake(self) -> None:
         if self._wave is None and not self._closed:
             # Not at once: whoever asks in this loop step and the next joins the same wave.
             self._wave = asyncio.get_running_loop().create_task(self._waves())
@@ -371,21 +378,24 @@ class LiveQueries:
                 break
         return runs
 
-    async def _deliver(self, wave: Wave, ready: list[LiveSubscriber]) -> None:
-        position = 0
+    async def _deliver(self, wave: Wave, waiting: list[LiveSubscriber]) -> None:
+        """One of the results that these wait for is there: hand their cuts to those for whom it was the last."""
+        position, ts = 0, wave.ts
         try:
-            for subscriber in ready:
+            for subscriber in waiting:
                 if position and not position % DELIVERIES_PER_STEP:
                     await asyncio.sleep(0)
                 position += 1
                 if subscriber.wave is wave:  # else it left meanwhile
-                    subscriber.deliver(wave.ts)
+                    subscriber.needed -= 1
+                    if not subscriber.needed:
+                        subscriber.deliver(ts)
         finally:
-            for subscriber in ready[position:]:
+            for subscriber in waiting[position:]:
                 subscriber.give_up(wave)
 
     def _complete(self, wave: Wave, lane: list[Entry], entry: Entry, run: QueryRun) -> list[LiveSubscriber]:
-        """Take one result in: its version, its validity, whom it may serve. Returns those who needed nothing else any more."""
+        """Take one result in: its version, its validity, whom it may serve. Returns those who waited for it."""
         self.runs += 1
         self._learn(entry.call.path, run.seconds)
         waiting = wave.waiting.pop(entry, [])
@@ -418,13 +428,7 @@ class LiveQueries:
         if not entry.is_fresh:
             self._touch_followers(entry)
         self.release(entry)
-        ready: list[LiveSubscriber] = []
-        for subscriber in waiting:
-            if subscriber.wave is wave:
-                subscriber.needed -= 1
-                if not subscriber.needed:
-                    ready.append(subscriber)
-        return ready
+        return waiting
 
     def _note_rerun(self, entry: Entry, run: QueryRun, changed: bool) -> None:
         self.reruns.note(

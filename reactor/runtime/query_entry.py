@@ -16,7 +16,7 @@ from reactor.engine.read_set import EMPTY, ReadSet
 from reactor.errors import InvalidValue
 from reactor.runtime.executions import Finished
 from reactor.runtime.reruns import FIRST, StaleBy
-from reactor.runtime.waist import Failure, Outcome, Success, Version
+from reactor.runtime.waist import Cut, Failure, Outcome, Success, Version
 from reactor.values.wire import decode, encode
 
 if TYPE_CHECKING:
@@ -95,6 +95,7 @@ class Entry:
         "family",
         "followers",
         "in_flight",
+        "last_cut",
         "observed_time",
         "ran_at_ns",
         "read_set",
@@ -119,6 +120,8 @@ class Entry:
         self.ran_at_ns = 0
         self.in_flight = False
         self.followers: dict[Followed, None] = {}
+        self.last_cut: Cut | None = None
+        """The last one with nothing else in it, which others can have, too."""
 
     def valid_at(self, ts: int) -> bool:
         """Whether `version` is the result at the snapshot `ts`."""

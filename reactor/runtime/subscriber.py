@@ -144,14 +144,18 @@ class LiveSubscriber:
 
     def deliver(self, ts: int) -> None:
         """All that was needed is valid at `ts`: hand out the cut."""
-        self._leave()
+        if self.wave is None:
+            self._leave()
+        else:
+            self.busy, self.wave = False, None  # the same, for most
         deliver = self.puller
         if deliver is None:
             return
         if ts < self.not_before:
             self._live.ask(self)
             return
-        for followed in self.touched.values():
+        touched = self.touched
+        for followed in touched.values():
             entry = followed.entry
             until = entry.valid_until
             # `Entry.valid_at`, written out. What was added or moved while the wave ran the next wave has, too.
@@ -159,7 +163,10 @@ class LiveSubscriber:
                 self._live.ask(self)
                 return
         self.puller = None
-        deliver(self._make_cut(ts))
+        if deliver(self._make_cut(ts)) and not self.closed:
+            self.puller, self.not_before = deliver, 0
+            if touched:
+                self.pull(deliver)
 
     def give_up(self, wave: Wave) -> None:
         """The wave can't serve this subscriber: ask again."""
@@ -185,9 +192,29 @@ class LiveSubscriber:
     def _make_cut(self, ts: int) -> Cut:
         self.ts = ts
         touched = self.touched
+        if len(touched) == 1:
+            # One query that changed: so it is for all who follow it, and most under the same id.
+            [followed] = touched.values()
+            entry = followed.entry
+            version = entry.version
+            assert version is not None
+            if entry.valid_until is None:
+                touched.clear()
+            if followed.told == version.number:
+                return Cut(ts, [])
+            followed.told = version.number
+            cut = entry.last_cut
+            if (
+                cut is None
+                or cut.ts != ts
+                or (told := cut.updates[0]).version is not version
+                or told.query_id != followed.query_id
+            ):
+                cut = entry.last_cut = Cut(ts, [QueryUpdate(followed.query_id, version)])
+            return cut
         updates: list[QueryUpdate] = []
-        still: list[Followed] | None = None
-        for query_id in sorted(touched) if len(touched) > 1 else touched:
+        fresh: list[int] = []
+        for query_id in sorted(touched):
             followed = touched[query_id]
             entry = followed.entry
             version = entry.version
@@ -195,12 +222,13 @@ class LiveSubscriber:
             if followed.told != version.number:
                 followed.told = version.number
                 updates.append(QueryUpdate(query_id, version))
-            if entry.valid_until is not None:
-                still = still or []
-                still.append(followed)
-        touched.clear()
-        if still is not None:
-            touched.update((followed.query_id, followed) for followed in still)
+            if entry.valid_until is None:
+                fresh.append(query_id)
+        if len(fresh) == len(touched):
+            touched.clear()
+        else:
+            for query_id in fresh:
+                del touched[query_id]
         return Cut(ts, updates)
 
     def _follow(self, followed: Followed, entry: Entry) -> None:

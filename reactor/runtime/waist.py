@@ -84,8 +84,9 @@ class Cut(msgspec.Struct, frozen=True, gc=False):
     updates: Sequence[QueryUpdate]
 
 
-Deliver = Callable[[Cut | BaseException], None]
-"""Takes a cut, or what kept it from being computed. Must not raise."""
+Deliver = Callable[[Cut | BaseException], bool | None]
+"""Takes a cut, or what kept it from being computed. Must not raise. What it returns after a cut says whether its pull stays,
+waiting for news; then it must not have begun another."""
 
 
 class Subscriber(Protocol):
@@ -106,8 +107,8 @@ class Subscriber(Protocol):
         ...
 
     def pull(self, deliver: Deliver, not_before: int | None = None) -> None:
-        """Have `deliver` called once with the next consistent cut, never below the last one in time. Takes the place of
-        a pull that still waits.
+        """Have `deliver` called with the next consistent cut, never below the last one in time, once or until it has enough.
+        Takes the place of a pull that still waits.
 
         With `not_before` as soon as it can be had with `ts >= not_before`, changed or not, perhaps before this returns;
         without, once it may differ from the last one.

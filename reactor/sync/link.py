@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections import deque
-from collections.abc import Awaitable, Callable, Iterable, MutableMapping
+from collections.abc import Awaitable, Callable, Collection, MutableMapping
 from typing import Any, Protocol
 
 import msgspec
@@ -55,7 +55,7 @@ class Link(Protocol):
         """When the client was last heard of, a pong included (`time.monotonic`), or None where that can't be known."""
         ...
 
-    def send(self, messages: Iterable[Message]) -> None:
+    def send(self, messages: Collection[Message]) -> None:
         """Send text messages, in this order."""
         ...
 
@@ -102,7 +102,7 @@ class AsgiLink:
     def writable(self) -> bool:
         return not self._outbox and not self._sending
 
-    def send(self, messages: Iterable[Message]) -> None:
+    def send(self, messages: Collection[Message]) -> None:
         if self._failed or self._closing:
             return
         self._outbox.extend({"type": "websocket.send", "text": whole(message).decode("utf-8")} for message in messages)

@@ -197,7 +197,7 @@ def decode_ts(text: str) -> int:
     return int.from_bytes(raw, "little")
 
 
-@lru_cache(maxsize=4096)
+@lru_cache(maxsize=64)
 def encode_version(query_set: int, identity: int, ts: int) -> bytes:
     """A state version. Cached: after a commit, thousands of sockets are told the same one."""
     return b'{"querySet":%d,"identity":%d,"ts":"%b"}' % (query_set, identity, encode_ts(ts).encode("ascii"))

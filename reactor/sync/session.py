@@ -26,7 +26,7 @@ from reactor.sync.messages import (
     ProtocolError,
     Remove,
 )
-from reactor.sync.transitions import TransitionEncoder, result_parts
+from reactor.sync.transitions import TransitionEncoder, closing, result_parts
 
 __all__ = ["Call", "Close", "Effect", "Hold", "Reply", "Session", "Update", "Verify"]
 
@@ -96,6 +96,14 @@ class Session:
     `ModifyQuerySet` at most, once there is something to tell. `transitions`: shared with the other sessions of the server.
     """
 
+    __slots__ = (
+        "_actions", "_adds", "_chunks", "_closing", "_floor_ts", "_hold_s", "_hold_started", "_holding", "_identity",
+        "_limits", "_max_transition_bytes", "_mutation_bytes", "_mutations", "_new_caller", "_now_ns", "_owed_ts",
+        "_pending_bytes", "_processed_ts", "_queries", "_query_bytes", "_query_set", "_removes", "_reported_removes",
+        "_sent", "_sent_bytes", "_target", "_transitions", "_updating", "_verifying", "caller", "closed",
+        "session_id",
+    )  # fmt: skip
+
     def __init__(
         self,
         *,
@@ -127,7 +135,7 @@ class Session:
         self._target = (0, 0)
         self._floor_ts = 0
         """What it was told or saw elsewhere: no transition ends before it."""
-        self._clock_skew_ms: int | None = None
+        self._closing = closing(None)
 
         self._queries: dict[int, int] = {}  # id → bytes of its arguments
         self._query_bytes = 0
@@ -176,7 +184,7 @@ class Session:
         if message.client_ts is not None:
             # Only echoed, and read by some clients as 64 bits.
             skew = int(message.client_ts) - now // 1_000_000
-            self._clock_skew_ms = max(-MAX_SKEW_MS, min(MAX_SKEW_MS, skew))
+            self._closing = closing(max(-MAX_SKEW_MS, min(MAX_SKEW_MS, skew)))
         if message.max_observed_timestamp is not None:
             observed = messages.decode_ts(message.max_observed_timestamp)
             if observed > max(now, self._processed_ts()):
@@ -396,9 +404,7 @@ class Session:
         if cut.ts > self._floor_ts:
             self._floor_ts = cut.ts
         self._sent_bytes = messages.encode_version(query_set, identity, self._floor_ts)
-        message = self._transitions.encode(
-            start, self._sent_bytes, updates, removed, self._clock_skew_ms, self._now_ns()
-        )
+        message = self._transitions.encode(start, self._sent_bytes, updates, removed, self._now_ns(), self._closing)
         if self._chunks and sum(map(len, message)) > self._limits.transition_chunk_bytes:
             return messages.split_transition(b"".join(message), self._limits.transition_chunk_bytes)
         return (message,)

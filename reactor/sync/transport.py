@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import socket
 import struct
-from collections.abc import Callable, Iterable, Iterator, MutableMapping
+from collections.abc import Callable, Collection, Iterable, Iterator, MutableMapping
 from typing import Any, cast
 
 from uvicorn._types import ASGISendEvent
@@ -98,6 +98,8 @@ class SyncWebSocketProtocol(WebSocketsSansIOProtocol):
 class TransportLink:
     """A `Link` that writes its frames straight to the transport."""
 
+    __slots__ = ("_closed", "_protocol", "_written_bytes", "heard_at", "on_full", "on_writable", "writable")
+
     fragments = True
 
     def __init__(self, protocol: SyncWebSocketProtocol) -> None:
@@ -107,24 +109,30 @@ class TransportLink:
         self.heard_at: float | None = None
         self._protocol = protocol
         self._written_bytes = 0
+        self._closed = False
 
     @property
     def sent_bytes(self) -> int:
         return self._written_bytes - self._protocol.transport.get_write_buffer_size()
 
-    def send(self, messages: Iterable[Message]) -> None:
+    def send(self, messages: Collection[Message]) -> None:
         protocol = self._protocol
         transport = protocol.transport
-        # A close that the client began has the transport closing, too.
-        if protocol.close_sent or protocol.disconnected or transport.is_closing():
+        # Whatever else ends the connection closes the transport at once.
+        if self._closed or transport.is_closing():
             return
         if protocol.conn.extensions:
             buffers: list[bytes | memoryview] = list(self._compressed(messages))
             size = sum(map(len, buffers))
+        elif len(messages) == 1 and 126 <= (size := sum(map(len, pieces := _pieces(*messages)))) < JOIN_BYTES:
+            # What follows a commit, to each of many: the general way, written out.
+            self._written_bytes += size + 4
+            transport.write(b"".join((_HEADER_16(_FIN | _TEXT, 126, size), *pieces)))
+            return
         else:
             buffers, size = [], 0
             for message in messages:
-                size += _add_frames(buffers, message)
+                size += _add_frames(buffers, _pieces(message))
         self._written_bytes += size
         if size <= JOIN_BYTES:
             transport.write(b"".join(buffers))
@@ -159,7 +167,7 @@ class TransportLink:
         reason = reason.encode("utf-8", "replace")[:CLOSE_REASON_MAX_BYTES].decode("utf-8", "ignore")
         protocol.conn.send_close(code, reason if code is not None else "")
         protocol.transport.write(b"".join(protocol.conn.data_to_send()))
-        protocol.close_sent = True
+        protocol.close_sent = self._closed = True
         protocol.queue.put_nowait({"type": "websocket.disconnect", "code": code or 1005, "reason": reason})
         # Read on, or the client's half of the closing handshake is never seen.
         if protocol.read_paused:
@@ -171,14 +179,15 @@ class TransportLink:
         return
 
 
-def _add_frames(buffers: list[bytes | memoryview], message: Message) -> int:
+def _pieces(message: Message) -> tuple[bytes, ...]:
+    return (message,) if isinstance(message, bytes) else message
+
+
+def _add_frames(buffers: list[bytes | memoryview], pieces: tuple[bytes, ...]) -> int:
     """Append a text message as unmasked frames; returns how many bytes they have, or nearly."""
-    pieces = (message,) if isinstance(message, bytes) else message
-    size = 0
-    for piece in pieces:
-        size += len(piece)
+    size = sum(map(len, pieces))
     if size <= FRAGMENT_BYTES:
-        buffers.append(_HEADER_16(_FIN | _TEXT, 126, size) if 126 <= size < 65536 else _header(_FIN | _TEXT, size))
+        buffers.append(_header(_FIN | _TEXT, size))
         buffers += pieces
         return size + 4
     total = size

@@ -51,6 +51,12 @@ class Worker:
     `actions` keeps running actions from being forgotten, and outlives the worker; `transitions` is shared with other workers.
     """
 
+    __slots__ = (
+        "_actions", "_backend", "_backend_mutations", "_closed", "_flush_scheduled", "_gatekeeper", "_last_sent",
+        "_limits", "_link", "_loop", "_may_read", "_outbox", "_outbox_bytes", "_progress_at", "_progress_bytes",
+        "_session", "_started", "_subscriber", "_tick_s", "_timers", "_waiting_calls",
+    )  # fmt: skip
+
     def __init__(
         self,
         link: Link,
@@ -291,29 +297,33 @@ class Worker:
         if self._subscriber is not None and not self._subscriber.busy:
             self._subscriber.withdraw()
 
-    def _take(self, cut: Cut | BaseException) -> None:
-        """Send what a cut changes, and pull the next."""
+    def _take(self, cut: Cut | BaseException) -> bool:
+        """Send what a cut changes. Returns whether news is waited for with the same pull; otherwise there is another one."""
         if self._closed:
-            return
+            return False
+        link, session = self._link, self._session
         try:
             if not isinstance(cut, Cut):
                 raise cut
-            result = self._session.finish_update(cut)
+            result = session.finish_update(cut)
             if isinstance(result, Close):
                 self._perform(result)
-                return
+                return False
             if result:
                 if self._outbox or self._may_read is not None:
                     self._flush_outbox()
-                self._link.send(result)
+                link.send(result)
                 self._last_sent = monotonic()
         except asyncio.CancelledError:
-            return  # the backend stops, and closes the sockets itself
+            return False  # the backend stops, and closes the sockets itself
         except Exception:
             logger.exception("computing a transition failed")
             self.close(1011, "InternalServerError")
-        else:
-            self._pull()
+            return False
+        if not session.wants_update:
+            return link.writable
+        self._pull()
+        return False
 
     def _tell(self, step: Update) -> Subscriber:
         subscriber = self._subscriber

@@ -93,7 +93,8 @@ class FakeSubscriber:
         self._task = None
         self.busy = False
         assert deliver is not None
-        deliver(cut)
+        if deliver(cut):
+            self.pull(deliver)
 
     def close(self) -> None:
         self.closed = True

@@ -16,7 +16,7 @@ from reactor.sync import transport
 from reactor.sync.link import Message, whole
 from reactor.sync.messages import encode_version, query_removed, query_result
 from reactor.sync.session import Close, Session
-from reactor.sync.transitions import JOIN_BYTES, TransitionEncoder
+from reactor.sync.transitions import JOIN_BYTES, SAME_TIME_NS, TransitionEncoder, closing
 
 SERVER_TS = 1_700_000_000_000_000_000
 
@@ -38,7 +38,7 @@ told = st.tuples(
     st.lists(updates, max_size=1) | st.lists(updates, max_size=3),
     st.lists(st.integers(5, 7), max_size=1),
     st.none() | st.integers(-5, 5),
-    st.integers(SERVER_TS, SERVER_TS + 3),
+    st.sampled_from([SERVER_TS, SERVER_TS + SAME_TIME_NS, SERVER_TS - SAME_TIME_NS]),
 )
 
 
@@ -62,7 +62,9 @@ def test_a_shared_encoder_gives_everybody_what_one_of_their_own_would(everybody:
     """client-protocol 3, 11: the way through what is remembered against the general one."""
     shared = TransitionEncoder()
     for start, end, *rest in everybody:
-        message = whole(shared.encode(encode_version(*start), encode_version(*end), *rest))
+        changed, removed, skew, now = rest
+        sent = shared.encode(encode_version(*start), encode_version(*end), changed, removed, now, closing(skew))
+        message = whole(sent)
         assert message == expected(start, end, *rest)
         json.loads(message)
 
@@ -71,12 +73,23 @@ def test_small_messages_are_made_once_and_large_values_are_never_copied() -> Non
     encoder = TransitionEncoder()
     start, end = encode_version(1, 0, 0), encode_version(1, 0, SERVER_TS)
     for version, piece_of in ((VERSIONS[0], lambda m: m[0]), (VERSIONS[2], lambda m: m[1])):
-        first, second = (encoder.encode(start, end, [QueryUpdate(0, version)], [], n, SERVER_TS) for n in (1, 2))
+        first, second = (
+            encoder.encode(start, end, [QueryUpdate(0, version)], [], SERVER_TS, closing(n)) for n in (1, 2)
+        )
         assert piece_of(first) is piece_of(second)
         assert first[-1] != second[-1]
     large = VERSIONS[2].outcome
     assert isinstance(large, Success)
     assert piece_of(first) is large.value
+
+
+def test_the_time_in_shared_bytes_is_never_a_millisecond_off() -> None:
+    """Nor later than now, after the clock was set back."""
+    encoder = TransitionEncoder()
+    start, end, tail = encode_version(1, 0, 0), encode_version(1, 0, SERVER_TS), closing(None)
+    for step in (0, 1, SAME_TIME_NS - 1, SAME_TIME_NS, 60 * 1_000 * SAME_TIME_NS, 5, 4):
+        sent = encoder.encode(start, end, [QueryUpdate(0, VERSIONS[0])], [], SERVER_TS + step, tail)
+        assert 0 <= SERVER_TS + step - json.loads(whole(sent))["serverTs"] < SAME_TIME_NS
 
 
 def test_sessions_that_share_an_encoder_are_told_their_own_versions() -> None:
@@ -130,7 +143,7 @@ def test_frames_of_pieces_join_to_the_message(limit: int, pieces: list[bytes]) -
         messages: list[Message] = [tuple(pieces), b"".join(pieces)]
         for message in messages:
             buffers: list[bytes | memoryview] = []
-            transport._add_frames(buffers, message)
+            transport._add_frames(buffers, transport._pieces(message))
             frames = unframed(b"".join(buffers))
             assert b"".join(payload for _, _, payload in frames) == b"".join(pieces)
             assert all(0 < len(payload) <= limit for _, _, payload in frames)
