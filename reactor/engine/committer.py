@@ -10,22 +10,22 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import threading
 import time
-from collections import OrderedDict, deque
 from collections.abc import Callable
-from typing import Final, Protocol, cast
+from typing import Final
 
 from reactor.clock import Clock
 from reactor.engine.batch_stats import BatchStats
 from reactor.engine.commit_record import CommitKind, CommitRecord, tables_changed
+from reactor.engine.lanes import Lanes
+from reactor.engine.write_job import Done, Nobody, WriteJob
 from reactor.engine.write_transaction import MissingTable, WriteTransaction
 from reactor.errors import StoreError, Unavailable
 from reactor.faults import hit
 from reactor.store.catalogue import Catalogue
 from reactor.store.protocol import LogRow, OutcomeUnknown, RequestRecord, Store, Writer
 
-__all__ = ["AFTER_RUN", "BEFORE_PUBLISH", "Committer", "WriteJob"]
+__all__ = ["AFTER_RUN", "BEFORE_PUBLISH", "Committer"]
 
 logger = logging.getLogger("reactor.engine")
 
@@ -41,52 +41,8 @@ BATCH_S: Final = 0.010
 costs more than the earlier answers gain."""
 LONG_S: Final = 0.005
 """A function that usually runs longer starts in a batch of its own."""
-TURN: Final = 8
-"""Jobs of one lane that are taken before the next lane has its turn."""
-BACKGROUND_SHARE: Final = 4
-"""Background jobs get a quarter of a batch while clients wait."""
 BATCHES_PER_DRAIN: Final = 8
 """After these, other users of the writer thread (deploys, pruning, checkpoints) get in."""
-
-
-class WriteJob(Protocol):
-    """A mutation, or anything else that writes."""
-
-    lane: str
-    """Jobs of one lane run in the order they were submitted."""
-    request: tuple[str, int] | None
-    """(session, request id): a success is recorded under it, and answered from the record if it comes again."""
-    usual_s: float
-    """How long it usually runs; a batch is committed before a long one starts."""
-    background: bool
-    """Scheduled work, backfill, pruning: at most a quarter of a batch while others wait."""
-    by: tuple[str, str] | None
-    """The function it runs and the id of its request, once it has run: for the commit record."""
-
-    def execute(self, tx: WriteTransaction) -> bytes:
-        """Run on the writer's thread. The bytes returned are kept for `request`. Raises to roll back."""
-        ...
-
-    def replay(self, record: RequestRecord) -> None:
-        """It succeeded before: take the outcome from the record. On the writer's thread."""
-        ...
-
-    def succeed(self, ts: int) -> None:
-        """On the event loop, once its commit is durable and published up to this job's order. `ts`: of its commit."""
-        ...
-
-    def fail(self, error: BaseException) -> None:
-        """On the event loop: it was rolled back, or never ran."""
-        ...
-
-
-class Done:
-    """A job with what became of it."""
-
-    __slots__ = ("error", "job", "record", "ts")
-
-    def __init__(self, job: WriteJob, error: BaseException | None, record: CommitRecord | None, ts: int) -> None:
-        self.job, self.error, self.record, self.ts = job, error, record, ts
 
 
 Publish = Callable[[list[Done], Catalogue], None]
@@ -94,69 +50,6 @@ Publish = Callable[[list[Done], Catalogue], None]
 
 MakeTransaction = Callable[[Writer, float], WriteTransaction]
 """Builds a transaction on the writer thread, given the last creation time."""
-
-
-class _Queue:
-    """Waiting jobs of one kind by lane, taken round-robin, `TURN` at a time."""
-
-    def __init__(self) -> None:
-        self.count = 0
-        # A job that is alone in its lane stands there itself: each HTTP call has a lane of its own.
-        self._lanes: OrderedDict[str, deque[WriteJob] | WriteJob] = OrderedDict()
-
-    def put(self, job: WriteJob) -> None:
-        waiting = self._lanes.get(job.lane)
-        if waiting is None:
-            self._lanes[job.lane] = job
-        elif type(waiting) is deque:
-            waiting.append(job)
-        else:
-            self._lanes[job.lane] = deque((cast(WriteJob, waiting), job))
-        self.count += 1
-
-    def take(self, most: int) -> list[WriteJob]:
-        taken: list[WriteJob] = []
-        while self._lanes and len(taken) < most:
-            name, waiting = self._lanes.popitem(last=False)
-            if type(waiting) is not deque:
-                taken.append(cast(WriteJob, waiting))
-                continue
-            taken.extend([waiting.popleft() for _ in range(min(TURN, len(waiting), most - len(taken)))])
-            if waiting:
-                self._lanes[name] = waiting
-        self.count -= len(taken)
-        return taken
-
-
-class _Lanes:
-    """All waiting jobs: clients' and background ones. Guarded by a lock: two threads use it."""
-
-    def __init__(self) -> None:
-        self.lock = threading.Lock()
-        self._returned: deque[WriteJob] = deque()
-        self._clients = _Queue()
-        self._background = _Queue()
-
-    @property
-    def count(self) -> int:
-        return len(self._returned) + self._clients.count + self._background.count
-
-    def put(self, job: WriteJob) -> None:
-        (self._background if job.background else self._clients).put(job)
-
-    def put_back(self, jobs: list[WriteJob]) -> None:
-        """Return what was taken but not run; it is first in the next batch."""
-        self._returned.extendleft(reversed(jobs))
-
-    def take(self, most: int) -> list[WriteJob]:
-        taken: list[WriteJob] = []
-        while self._returned and len(taken) < most:
-            taken.append(self._returned.popleft())
-        room = most - len(taken)
-        share = room if not self._clients.count else min(room, most // BACKGROUND_SHARE)
-        background = self._background.take(share) if self._background.count else []
-        taken += self._clients.take(room - len(background))
-        return taken + background
 
 
 class Committer:
@@ -179,7 +72,7 @@ class Committer:
         self._queue_limit = queue_limit
         self._on_fatal = on_fatal
         self._loop = asyncio.get_running_loop()
-        self._lanes = _Lanes()
+        self._lanes = Lanes()
         self._draining = False
         self._drains: set[asyncio.Task[None]] = set()
         self._closed: Unavailable | StoreError | None = None
@@ -415,7 +308,7 @@ class Committer:
         self._last_ts = max(self._last_ts, writer.ts)
         self._last_creation_time = max(self._last_creation_time, writer.ts / 1e6)
         if writer.ts >= records[0].ts:  # all of them are in one transaction
-            self._hand_over([Done(_Nobody(), None, record, record.ts) for record in records])
+            self._hand_over([Done(Nobody(), None, record, record.ts) for record in records])
 
     def _wake(self) -> None:
         """Have the writer look at what there is to do."""
@@ -451,7 +344,7 @@ class Committer:
             if writer.in_transaction:
                 writer.rollback()
             raise
-        self._hand_over([Done(_Nobody(), None, record, record.ts)])
+        self._hand_over([Done(Nobody(), None, record, record.ts)])
         return record
 
     def transact_alone(self, writer: Writer, change: Callable[[WriteTransaction], CommitRecord]) -> CommitRecord:
@@ -480,25 +373,3 @@ class _TransactionLost(Exception):
         super().__init__(repr(error))
         self.job = job
         self.error = error
-
-
-class _Nobody:
-    """The job of a commit that nobody asked for by itself."""
-
-    lane = ""
-    request: tuple[str, int] | None = None
-    usual_s = 0.0
-    background = True
-    by: tuple[str, str] | None = None
-
-    def execute(self, tx: WriteTransaction) -> bytes:
-        raise AssertionError("never run")
-
-    def replay(self, record: RequestRecord) -> None:
-        raise AssertionError("never run")
-
-    def succeed(self, ts: int) -> None:
-        return
-
-    def fail(self, error: BaseException) -> None:
-        return

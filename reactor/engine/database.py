@@ -16,10 +16,11 @@ from typing import TypeVar
 from reactor.clock import Clock
 from reactor.engine.batch_stats import BatchStats
 from reactor.engine.commit_record import CommitKind, CommitRecord, Replaced, tables_changed
-from reactor.engine.committer import Committer, Done, WriteJob
+from reactor.engine.committer import Committer
 from reactor.engine.own_job import OwnJob
 from reactor.engine.ring import Ring
 from reactor.engine.transaction import Transaction
+from reactor.engine.write_job import Done, WriteJob
 from reactor.engine.write_transaction import DocumentCheck, WriteObserver, WriteTransaction
 from reactor.errors import InvalidDocument
 from reactor.limits import Limits
