@@ -18,6 +18,7 @@ from reactor.values.wire import decode
 
 __all__ = [
     "EXPORTS", "IMPORTS", "add", "end_interrupted", "export_at", "latest", "newest", "read", "set_state", "update",
+    "written_by",
 ]  # fmt: skip
 
 IMPORTS: Final = "_imports"
@@ -89,6 +90,12 @@ def set_state(
         return False
     update(tx, IMPORTS, import_id, state=state, **fields)
     return True
+
+
+def written_by(document: Mapping[str, Any]) -> int | None:
+    """How many documents an import has written; None unless it is completed."""
+    state = document["state"]
+    return int(state["num_rows_written"]) if state["state"] == "completed" else None
 
 
 def end_interrupted(tx: WriteTransaction) -> None:

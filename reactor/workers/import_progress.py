@@ -8,8 +8,10 @@ import time
 from typing import Final
 
 from reactor.engine.database import Database
+from reactor.engine.write_transaction import WriteTransaction
 from reactor.errors import ReactorError
 from reactor.model import transfers
+from reactor.model.transfers import IMPORTS
 
 __all__ = ["ImportProgress"]
 
@@ -56,14 +58,20 @@ class ImportProgress:
         finally:
             self._reporting = None
 
-    async def fail(self, text: str) -> None:
-        """Mark the import as failed, unless it has ended."""
+    async def fail(self, text: str) -> int | None:
+        """Mark the import as failed, unless it has ended. Returns how many documents it has written if it is completed."""
         if self._reporting is not None:
             self._reporting.cancel()
         state = {"state": "failed", "error_message": f"Hit an error while importing:\n{text}"}
+
+        def change(tx: WriteTransaction) -> int | None:
+            if transfers.set_state(tx, self._id, state, unless=("completed", "failed")):
+                return None
+            document = transfers.read(tx, IMPORTS, self._id)
+            return None if document is None else transfers.written_by(document)
+
         try:
-            await self._database.write(
-                lambda tx: transfers.set_state(tx, self._id, state, unless=("completed", "failed"))
-            )
+            return await self._database.write(change)
         except ReactorError as error:  # the database is closing; the next start says it
             logger.warning("import %s ended, which can't be noted: %s", self._id, error)
+            return None

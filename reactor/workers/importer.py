@@ -20,6 +20,7 @@ from reactor.errors import ReactorError, Unavailable
 from reactor.model import transfers
 from reactor.model.transfers import IMPORTS
 from reactor.runtime.file_service import FileService
+from reactor.store.protocol import OutcomeUnknown
 from reactor.transfer.child import run_apart
 from reactor.transfer.convert import Plan, Staged
 from reactor.transfer.rows import ImportRefused
@@ -103,16 +104,24 @@ class Importer:
         running.confirmed.set()
 
     async def cancel(self, import_id: str) -> None:
-        """End an import that is going on; nothing of it stays. One that is over stays as it is. Raises ImportRefused."""
+        """End an import; nothing of it stays. One that has failed stays as it is.
+
+        Raises ImportRefused, also for one that is completed, be it meanwhile.
+        """
         running = self._imports.get(import_id)
         if running is not None and running.task is not None:
-            running.task.cancel()
+            if not running.task.cancelling():  # a second time would break off what the first one has to be followed by
+                running.task.cancel()
             await asyncio.gather(running.task, return_exceptions=True)
             await running.progress.fail("The import was canceled. Nothing was changed.")  # also when it had not begun
             await self.uploads.forget(running.upload)
-            return
-        if await self._database.read(lambda tx: transfers.read(tx, IMPORTS, import_id)) is None:
+        document = await self._database.read(lambda tx: transfers.read(tx, IMPORTS, import_id))
+        if document is None:
             raise ImportRefused("There is no import with this id.", code="ImportNotFound")
+        written = transfers.written_by(document)
+        if written is not None:
+            text = f"It is too late to cancel this import: it is completed, and has written {written} documents."
+            raise ImportRefused(text, code="ImportCompleted")
 
     async def import_at_once(self, request: ImportRequest, body: AsyncIterator[bytes]) -> int:
         """Import what `body` gives, confirmed from the start. Returns how many documents were written. Raises ImportRefused."""
@@ -133,21 +142,23 @@ class Importer:
     # The work
 
     async def _run(self, running: _Import) -> int:
+        failure: Exception
         try:
             return await self._attempts(running)
         except asyncio.CancelledError:
-            why = "The server was stopped." if self._closing else "The import was canceled."
-            await running.progress.fail(f"{why} Nothing was changed.")
-            raise ImportRefused("The import was canceled.", code="ImportCanceled") from None
+            failure = ImportRefused("The import was canceled.", code="ImportCanceled")
+            why = f"{'The server was stopped.' if self._closing else failure} Nothing was changed."
         except ReactorError as error:
-            await running.progress.fail(str(error))
-            raise
+            failure, why = error, str(error)
         except Exception as error:
             logger.exception("import %s failed", running.id)
-            await running.progress.fail(f"The server failed: {type(error).__name__}. Its log says more.")
-            raise
+            failure, why = error, f"The server failed: {type(error).__name__}. Its log says more."
         finally:
             await self.uploads.forget(running.upload)
+        written = await running.progress.fail(why)
+        if written is None or isinstance(failure, OutcomeUnknown):
+            raise failure
+        return written  # it was too late to fail: all is in its place
 
     async def _attempts(self, running: _Import) -> int:
         for _ in range(ATTEMPTS):
