@@ -16,6 +16,7 @@ from reactor.cli.env import env
 from reactor.cli.function_spec import function_spec
 from reactor.cli.logs import logs
 from reactor.cli.run import run as run_command
+from reactor.cli.terminal_text import harmless
 from reactor.cli.transfer import export, import_
 from reactor.cli.why import why
 from reactor.errors import ReactorError
@@ -254,7 +255,7 @@ def _settings(app: Path | None, options: dict[str, Any], *, dev: bool) -> Any:
 
 def _fail(message: str) -> NoReturn:
     """Say what is wrong, without a traceback. Exit status 2: trying again as it is won't help."""
-    typer.secho(f"reactor: {message}", err=True, fg="red" if sys.stderr.isatty() else None)
+    typer.secho(harmless(f"reactor: {message}"), err=True, fg="red" if sys.stderr.isatty() else None)
     raise typer.Exit(2)
 
 
@@ -262,6 +263,6 @@ def run() -> NoReturn:
     try:
         cli(prog_name="reactor")
     except ReactorError as error:
-        typer.echo(f"reactor: {error}", err=True)
+        typer.echo(harmless(f"reactor: {error}"), err=True)
         sys.exit(2)
     sys.exit(0)

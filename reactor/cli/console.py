@@ -14,6 +14,7 @@ from rich.console import Console
 from rich.text import Text
 
 from reactor.cli.json_log import json_line
+from reactor.cli.terminal_text import harmless
 from reactor.errors import ReactorError
 
 if TYPE_CHECKING:
@@ -45,7 +46,7 @@ def say(message: str, style: str = "dim") -> None:
     if _json:
         _write("INFO", message)
         return
-    _out.print(Text(message, style=style))
+    _out.print(Text(harmless(message), style=style))
 
 
 def complain(message: str, *, cause: BaseException | None = None) -> None:
@@ -54,9 +55,9 @@ def complain(message: str, *, cause: BaseException | None = None) -> None:
         told = None if cause is None or isinstance(cause, ReactorError) else "".join(traceback.format_exception(cause))
         _write("ERROR", message, **({} if told is None else {"error": {"traceback": told}}))
         return
-    _err.print(Text.assemble(("reactor: ", "bold red"), message))
+    _err.print(Text.assemble(("reactor: ", "bold red"), harmless(message)))
     if cause is not None and not isinstance(cause, ReactorError):
-        traceback.print_exception(cause)
+        _err.print(Text(harmless("".join(traceback.format_exception(cause)).rstrip())))
 
 
 class Progress:
@@ -152,8 +153,8 @@ def complain_about_app(error: BaseException, app: Path, consequence: str) -> Non
     if _json:
         _write("ERROR", "\n".join([*lines, consequence]))
         return
-    _err.print(Text("\n".join(lines), style="red"))
-    _err.print(Text(consequence, style="bold"))
+    _err.print(Text(harmless("\n".join(lines)), style="red"))
+    _err.print(Text(harmless(consequence), style="bold"))
 
 
 def _is_theirs(filename: str, app: Path) -> bool:

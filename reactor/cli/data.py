@@ -11,6 +11,7 @@ import typer
 
 from reactor.cli.options import AdminKey, App, AsJson, Data, Url
 from reactor.cli.target import Deployment, find_deployment
+from reactor.cli.terminal_text import harmless, harmless_json
 from reactor.cli.values import shown_cell
 
 __all__ = ["data"]
@@ -39,7 +40,7 @@ def data(
     documents, more = _documents(deployment, table, limit, order)
     if as_json:
         for document in documents:
-            typer.echo(json.dumps(document, ensure_ascii=False))
+            typer.echo(harmless_json(document))
     elif documents:
         _table(documents)
     else:
@@ -91,7 +92,7 @@ def _table(documents: list[dict[str, Any]]) -> None:
     columns = ["_id", *own, "_creationTime"]
     table = Table(box=SIMPLE, pad_edge=False)
     for column in columns:
-        table.add_column(column, overflow="ellipsis", no_wrap=True)
+        table.add_column(Text(harmless(column)), overflow="ellipsis", no_wrap=True)
     for document in documents:
         cells = [shown_cell(document[name], CELL_WIDTH) if name in document else "" for name in columns]
         table.add_row(*map(Text, cells))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import re
 import sys
 from typing import TYPE_CHECKING, Annotated
@@ -11,6 +10,7 @@ import typer
 
 from reactor.cli.options import AdminKey, App, Data, Url
 from reactor.cli.target import find_deployment
+from reactor.cli.terminal_text import harmless_json
 
 if TYPE_CHECKING:
     from reactor.cli.target import Deployment
@@ -24,7 +24,7 @@ env = typer.Typer(
     epilog="They are kept in the database. Of a variable that is not there, functions see the server's own environment.",
 )
 
-_PLAIN = re.compile(r"[^\s\"'#\\$`]*")
+_PLAIN = re.compile(r"[^\s\"'#\\$`\x00-\x1f\x7f-\x9f]*")
 
 
 def _variables(deployment: Deployment) -> dict[str, str]:
@@ -41,7 +41,7 @@ def list_(app: App = None, data: Data = None, url: Url = None, admin_key: AdminK
     """Print all variables, one NAME=value a line."""
     variables = _variables(find_deployment(app, data=data, url=url, admin_key=admin_key))
     for name, value in variables.items():
-        shown = value if _PLAIN.fullmatch(value) else json.dumps(value, ensure_ascii=False)
+        shown = value if _PLAIN.fullmatch(value) else harmless_json(value)
         typer.echo(f"{name}={shown}")
     if not variables:
         typer.echo("No variables are set.", err=True)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import queue
+import re
 import sys
 import threading
 from datetime import UTC, datetime
@@ -22,6 +23,8 @@ FLUSH_S: Final = 0.05
 """Executions are encoded and written by a thread of their own, so many at a time."""
 EXTRA: Final = ("request_id", "function", "url", "site_url")
 """What records may carry beside their text."""
+_DEL_AND_C1: Final = re.compile(rb"\x7f|\xc2[\x80-\x9f]")
+"""Control characters that JSON need not escape, which some terminal will be shown."""
 
 
 def writes_json(settings: Settings) -> bool:
@@ -43,7 +46,7 @@ def _iso(moment: datetime) -> str:
 
 def _line(content: dict[str, Any]) -> bytes:
     try:
-        return msgspec.json.encode(content) + b"\n"
+        return _DEL_AND_C1.sub(lambda found: b"\\u%04x" % found[0][-1], msgspec.json.encode(content)) + b"\n"
     except UnicodeEncodeError:  # half a surrogate pair, in what a function printed
         text = repr(content).encode("utf-8", "backslashreplace").decode()
         return (

@@ -9,6 +9,7 @@ from types import TracebackType
 
 from reactor.cli.error_text import format_error
 from reactor.cli.json_log import JsonFormatter
+from reactor.cli.terminal_text import harmless
 
 __all__ = ["set_up_logging"]
 
@@ -45,7 +46,10 @@ class FileFormatter(logging.Formatter):
         self, ei: tuple[type[BaseException], BaseException, TracebackType | None] | tuple[None, None, None]
     ) -> str:
         error = ei[1]
-        return "" if error is None else format_error(error)
+        return "" if error is None else harmless(format_error(error))
+
+    def formatMessage(self, record: logging.LogRecord) -> str:
+        return harmless(super().formatMessage(record))
 
 
 class TerminalFormatter(FileFormatter):
@@ -59,7 +63,8 @@ class TerminalFormatter(FileFormatter):
         clock = time.strftime("%H:%M:%S", time.localtime(record.created))
         level = "" if record.levelno < logging.WARNING else record.levelname + " "
         source = "" if record.name.partition(".")[0] == "reactor" else f"{record.name}: "
+        text = harmless(source + record.message)
         if not self._colour:
-            return f"{clock} {level}{source}{record.message}"
+            return f"{clock} {level}{text}"
         colour = _COLOURS.get(record.levelno, "")
-        return f"{_DIM}{clock}{_PLAIN} {colour}{source}{record.message}{_PLAIN if colour else ''}"
+        return f"{_DIM}{clock}{_PLAIN} {colour}{text}{_PLAIN if colour else ''}"

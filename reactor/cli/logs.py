@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import datetime
-import json
 from collections.abc import Iterator
 from typing import Annotated, Any, Final
 
@@ -11,6 +10,7 @@ import typer
 
 from reactor.cli.options import AdminKey, App, AsJson, Data, Url
 from reactor.cli.target import Deployment, find_deployment
+from reactor.cli.terminal_text import harmless, harmless_json
 
 __all__ = ["logs"]
 
@@ -58,19 +58,19 @@ def _polls(deployment: Deployment, follow: bool) -> Iterator[list[dict[str, Any]
 
 def _print(entry: dict[str, Any], success: bool, as_json: bool) -> None:
     if as_json:
-        typer.echo(json.dumps(entry, ensure_ascii=False))
+        typer.echo(harmless_json(entry))
         return
     when = datetime.datetime.fromtimestamp(entry["timestamp"], datetime.UTC).astimezone().strftime("%H:%M:%S")
     kind = entry["udfType"]
     name = entry["identifier"] if kind == "HttpAction" else f"{kind.lower()} {entry['identifier']}"
-    head = typer.style(f"{when} {name}", dim=True)
+    head = typer.style(harmless(f"{when} {name}"), dim=True)
     for line in entry["logLines"]:
         level, text = _line(line)
-        typer.echo(f"{head} {typer.style(f'[{level}]', fg=_COLORS.get(level))} {text}")
+        typer.echo(f"{head} {typer.style(f'[{harmless(level)}]', fg=_COLORS.get(level))} {harmless(text)}")
     if entry["kind"] != "Completion":
         return
     if entry["error"]:
-        typer.echo(f"{head} {typer.style(entry['error'], fg='red')}")
+        typer.echo(f"{head} {typer.style(harmless(entry['error']), fg='red')}")
     elif success:
         cached = ", from the cache" if entry["cachedResult"] else ""
         typer.echo(f"{head} took {entry['executionTime'] * 1000:.0f} ms{cached}")

@@ -9,6 +9,7 @@ import typer
 
 from reactor.cli.options import AdminKey, App, AsJson, Data, Url
 from reactor.cli.target import Deployment, find_deployment, whole_identity
+from reactor.cli.terminal_text import harmless, harmless_json
 from reactor.cli.values import shown
 
 __all__ = ["run"]
@@ -66,15 +67,15 @@ def _watch(
 def _print(answer: dict[str, Any], as_json: bool) -> bool:
     """Print an outcome; returns whether it is a result."""
     for line in answer.get("logLines") or ():
-        typer.echo(line, err=True)
+        typer.echo(harmless(line), err=True)
     if "errorMessage" in answer:
-        typer.secho(answer["errorMessage"], err=True, fg="red")
+        typer.secho(harmless(answer["errorMessage"]), err=True, fg="red")
         if "errorData" in answer:
             typer.echo(shown(answer["errorData"]), err=True)
         return False
     value = answer["value"]
     if as_json:
-        typer.echo(json.dumps(value, ensure_ascii=False))
+        typer.echo(harmless_json(value))
     elif value is not None:
         typer.echo(shown(value))
     return True

@@ -15,6 +15,7 @@ import typer
 from reactor.cli.download import progress_bar, save
 from reactor.cli.options import AdminKey, App, Data, Url
 from reactor.cli.target import Deployment, find_deployment
+from reactor.cli.terminal_text import harmless
 from reactor.errors import ReactorError
 
 __all__ = ["export", "import_"]
@@ -112,7 +113,7 @@ def _until(deployment: Deployment, import_id: str, states: set[str], doing: str)
                 return state
             messages = state.get("checkpoint_messages", [])
             for message in messages[told:]:
-                typer.echo(message, err=True)
+                typer.echo(harmless(message), err=True)
             told = max(told, len(messages))
             tell(state.get("progress_message", doing))
             time.sleep(POLL_S)
@@ -120,7 +121,7 @@ def _until(deployment: Deployment, import_id: str, states: set[str], doing: str)
 
 def _confirm(deployment: Deployment, import_id: str, state: dict[str, Any], yes: bool) -> None:
     if state["require_manual_confirmation"] and not yes:
-        typer.echo(state["message_to_confirm"], err=True)
+        typer.echo(harmless(state["message_to_confirm"]), err=True)
         sure = sys.stdin.isatty() and typer.confirm("Go on?", err=True)
         if not sure:
             _cancel(deployment, import_id)
@@ -176,10 +177,11 @@ def _exported(deployment: Deployment) -> dict[str, Any]:
 def _status(doing: str) -> Iterator[Any]:
     """A spinner with what is going on, in a terminal; silent elsewhere. Yields what changes its text."""
     from rich.console import Console
+    from rich.text import Text
 
     console = Console(stderr=True)
     if not console.is_terminal:
         yield lambda text: None
         return
     with console.status(doing) as status:
-        yield status.update
+        yield lambda text: status.update(Text(harmless(text)))

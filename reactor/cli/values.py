@@ -3,34 +3,26 @@
 from __future__ import annotations
 
 import json
-import re
-from typing import Any, Final
+from typing import Any
 
+from reactor.cli.terminal_text import harmless
 from reactor.values import wire
 from reactor.values.types import Int64
 
 __all__ = ["shown", "shown_cell"]
 
 
-_CONTROL: Final = re.compile(r"[\x00-\x09\x0b-\x1f\x7f-\x9f]")
-"""What a terminal may take for a command. Documents are written by strangers."""
-
-
 def shown(encoded: Any) -> str:
     """A value as indented text: JSON where it has a JSON form, `7n` for an Int64, `Bytes("…")` for bytes."""
-    return _harmless(_text(wire.from_json(encoded), ""))
+    return harmless(_text(wire.from_json(encoded), ""))
 
 
 def shown_cell(encoded: Any, width: int) -> str:
     """A value on one line, strings without quotes, cut at `width` characters."""
     value = wire.from_json(encoded)
     text = value if isinstance(value, str) else _line(value)
-    text = _harmless(text.replace("\n", "⏎").replace("\t", " "))
+    text = harmless(text.replace("\n", "⏎").replace("\t", " "))
     return text if len(text) <= width else text[: width - 1] + "…"
-
-
-def _harmless(text: str) -> str:
-    return _CONTROL.sub(lambda found: f"\\x{ord(found[0]):02x}", text)
 
 
 def _line(value: Any) -> str:

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import datetime
-import json
 from typing import Annotated, Any
 
 import typer
 
 from reactor.cli.options import AdminKey, App, AsJson, Data, Url
 from reactor.cli.target import find_deployment
+from reactor.cli.terminal_text import harmless, harmless_json
 from reactor.cli.values import shown_cell
 
 __all__ = ["why"]
@@ -36,14 +36,14 @@ def why(
         asked["function"] = function
     runs = deployment.call("_system/reactor/why:default", asked)
     if as_json:
-        typer.echo(json.dumps(runs, ensure_ascii=False))
+        typer.echo(harmless_json(runs))
         return
     for run in reversed(runs):
         when = datetime.datetime.fromtimestamp(run["at"] / 1000, datetime.UTC).astimezone()
-        head = f"{when:%H:%M:%S.%f}"[:-3] + f" {run['function']} {shown_cell(run['args'], ARGS_WIDTH)}"
+        head = f"{when:%H:%M:%S.%f}"[:-3] + f" {harmless(run['function'])} {shown_cell(run['args'], ARGS_WIDTH)}"
         ending = "failed" if run["failed"] else "a new result" if run["changed"] else "the same result"
         typer.echo(typer.style(head, dim=True))
-        typer.echo(f"    {run['why']}")
+        typer.echo(f"    {harmless(run['why'])}")
         typer.echo(f"    {ending} for {run['subscribers']:g} subscribers, {run['seconds'] * 1000:.1f} ms")
     if not runs:
         typer.echo("No live query has run yet.", err=True)

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import json
 import logging
 
 from reactor.cli.error_text import format_error
+from reactor.cli.json_log import json_line
 from reactor.cli.log_output import FileFormatter, TerminalFormatter
+from reactor.cli.terminal_text import harmless_json
 from reactor.errors import InvalidValue
 from reactor.values.wire import decode
 
@@ -33,6 +36,28 @@ def test_levels_are_colours_where_there_are_colours() -> None:
     text = TerminalFormatter(colour=True).format(record(logging.ERROR, "reactor.functions", "failed"))
     assert "\x1b[31mfailed\x1b[0m" in text
     assert "ERROR" not in text
+
+
+def test_control_characters_are_shown() -> None:
+    error = caught(lambda: decode(b"\x1b]0;title\x07"))
+    hostile = record(logging.ERROR, "reactor.functions", "a:\x1b[31m\x9b2J\r\ud800\tb\nc\r\nd", error)
+    for formatter in (FileFormatter(), TerminalFormatter(colour=False)):
+        text = formatter.format(hostile)
+        assert "a:\\x1b[31m\\x9b2J\\x0d\\ud800\tb\nc\r\nd\n" in text
+        assert "\x1b" not in text
+    text = TerminalFormatter(colour=True).format(hostile)
+    assert "\x1b[31ma:\\x1b[31m\\x9b2J" in text
+
+
+def test_json_has_no_control_characters_and_the_same_values() -> None:
+    value = {"a\x7f": ["\x1b\x85\r\n", "ä 世 \x80", "\ud800"]}
+    text = harmless_json(value)
+    assert text == r'{"a\u007f": ["\u001b\u0085\r\n", "ä 世 \u0080", "\ud800"]}'
+    assert json.loads(text) == value
+    line = json_line("INFO", "reactor", "\x1b ä世 \x7f\x85\u0105")
+    assert not set(line[:-1]) & {*range(0x20), 0x7F}
+    assert b"\xc2\x85" not in line
+    assert json.loads(line)["message"] == "\x1b ä世 \x7f\x85\u0105"
 
 
 def test_tracebacks_leave_out_our_frames() -> None:
