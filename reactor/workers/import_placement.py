@@ -20,10 +20,10 @@ from reactor.transfer.convert import FILES, Plan, Staged
 from reactor.values.types import Int64
 from reactor.values.wire import decode
 from reactor.workers.blob_import import BlobImport, importing_blobs
-from reactor.workers.import_plan import same_indexes, still_fits, tables_to_make
+from reactor.workers.import_plan import check_fits, check_indexes, tables_to_make
 from reactor.workers.import_progress import ImportProgress
 from reactor.workers.import_summary import final_checkpoints
-from reactor.workers.loading import Loader, TablesChanged, duplicate
+from reactor.workers.loading import Loader, duplicate
 
 __all__ = ["AFTER_SWAP", "BEFORE_SWAP", "Placement"]
 
@@ -51,8 +51,8 @@ class Placement:
         self._plan, self._staged, self._progress = plan, staged, progress
         self._rows = sum(table.rows for table in staged.tables if table.name != FILES)
 
-    async def place(self) -> int | None:
-        """Put what is staged into the database; None when it has to be staged again. Returns the documents written."""
+    async def place(self) -> int:
+        """Put what is staged into the database. Returns the documents written. Raises TablesChanged, ImportRefused."""
         self._progress.checkpoints = list(self._staged.notes)
         blobs: BlobImport | None = None
         async with contextlib.AsyncExitStack() as stack:
@@ -62,7 +62,8 @@ class Placement:
                 await blobs.store(self._progress.report)
             if self._is_small_append():
                 hit(BEFORE_SWAP)
-                return self._rows if await self._append() else None
+                await self._append()
+                return self._rows
             loader = Loader(
                 self._database,
                 Path(self._plan.staging),
@@ -71,13 +72,9 @@ class Placement:
                 ),
             )
             stack.push_async_callback(loader.discard)
-            try:
-                fits = await self._load(loader)
-            except TablesChanged:
-                fits = False
-            if not fits:
-                return None
-            return self._rows if await self._reveal(loader, blobs) else None
+            await self._load(loader)
+            await self._reveal(loader, blobs)
+            return self._rows
 
     # By a transaction
 
@@ -94,15 +91,14 @@ class Placement:
             )
         )
 
-    async def _append(self) -> bool:
+    async def _append(self) -> None:
         documents: list[tuple[str, dict[str, Any]]] = []
         for table in self._staged.tables:
             for bodies in StagingFile.read_bodies(Path(self._plan.staging), table.source):
                 documents += [(table.name, _tree(body)) for body in bodies]
 
         def append(tx: WriteTransaction) -> None:
-            if not still_fits(tx, self._plan, self._staged, []):
-                raise _Again
+            check_fits(tx, self._plan, self._staged)
             with off_the_books(tx):
                 for name, document in documents:
                     table = tx.catalogue.tables[name]
@@ -111,18 +107,13 @@ class Placement:
                     tx.insert_existing(table, document)
             self._complete(tx)
 
-        try:
-            await self._database.write(append, usual_s=1.0)
-        except _Again:
-            return False
-        return True
+        await self._database.write(append, usual_s=1.0)
 
     # Through hidden tables
 
-    async def _load(self, loader: Loader) -> bool:
+    async def _load(self, loader: Loader) -> None:
         catalogue = self._database.catalogue
-        if not same_indexes(catalogue, self._plan, self._staged):
-            return False
+        check_indexes(catalogue, self._plan, self._staged)
         await loader.create(tables_to_make(catalogue, self._plan, self._staged), catalogue.tables)
         for table, hidden in zip(self._staged.tables, loader.tables, strict=False):
             await loader.load(table, hidden)
@@ -139,9 +130,8 @@ class Placement:
                 )
                 self._progress.checkpoints.append(f'Imported {count} to table "{table.name}"')
             self._progress.report("Importing", at_once=True)
-        return True
 
-    async def _reveal(self, loader: Loader, blobs: BlobImport | None) -> bool:
+    async def _reveal(self, loader: Loader, blobs: BlobImport | None) -> None:
         hidden = loader.tables
         drop: list[str] = []
         if self._plan.mode == "replaceAll":
@@ -149,8 +139,7 @@ class Placement:
             drop = [t.name for t in self._database.catalogue.tables.values() if not t.is_system and t.name not in names]
 
         def before(tx: WriteTransaction) -> None:
-            if not still_fits(tx, self._plan, self._staged, hidden):
-                raise _Again
+            check_fits(tx, self._plan, self._staged, hidden)
 
         async with self._database.schema_lock:
             hit(BEFORE_SWAP)
@@ -159,8 +148,6 @@ class Placement:
             )
             try:
                 await _to_its_end(commit)
-            except _Again:
-                return False
             finally:
                 # Also when the import was canceled meanwhile: rows that are in their place keep their files.
                 if _may_be_committed(commit):
@@ -168,7 +155,6 @@ class Placement:
                     if blobs is not None:
                         blobs.keep()
         hit(AFTER_SWAP)
-        return True
 
     def _complete(self, tx: WriteTransaction) -> None:
         state = {
@@ -177,10 +163,6 @@ class Placement:
             "num_rows_written": Int64(self._rows),
         }
         transfers.set_state(tx, self._id, state, checkpoints=final_checkpoints(self._staged))
-
-
-class _Again(Exception):
-    """What the import was staged for has changed."""
 
 
 async def _to_its_end(work: asyncio.Future[Any]) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Final
 
@@ -12,9 +13,9 @@ from reactor.store.catalogue import BY_CREATION_TIME, BY_ID, FIRST_USER_TABLE, C
 from reactor.transfer.convert import Mode, Plan, PlannedIndex, PlannedTable, Staged
 from reactor.transfer.rows import ImportRefused
 from reactor.workers.import_request import ImportRequest
-from reactor.workers.loading import index_changes
+from reactor.workers.loading import TablesChanged, index_changes
 
-__all__ = ["make_plan", "refuse_existing", "same_indexes", "still_fits", "tables_to_make"]
+__all__ = ["check_fits", "check_indexes", "make_plan", "refuse_existing", "tables_to_make"]
 
 _SCHEMA_META: Final = "schema"
 
@@ -60,14 +61,13 @@ def refuse_existing(plan: Plan, name: str) -> None:
         )
 
 
-def same_indexes(catalogue: Catalogue, plan: Plan, staged: Staged) -> bool:
-    """Whether what was staged has the keys of all indexes that there are now."""
+def check_indexes(catalogue: Catalogue, plan: Plan, staged: Staged) -> None:
+    """Raises TablesChanged unless what was staged has the keys of all indexes that there are now."""
     for table in staged.tables:
         live, planned = catalogue.tables.get(table.name), plan.tables.get(table.name)
         indexes = () if live is None else tuple(PlannedIndex(i.name, i.fields) for i in live.kept if i.fields)
         if indexes != (() if planned is None else planned.indexes):
-            return False
-    return True
+            raise TablesChanged(f'The table "{table.name}" has other indexes now.')
 
 
 def tables_to_make(catalogue: Catalogue, plan: Plan, staged: Staged) -> list[tuple[str, int | None]]:
@@ -93,15 +93,27 @@ def _emptied(catalogue: Catalogue, plan: Plan, staged: Staged) -> list[tuple[str
     return emptied
 
 
-def still_fits(tx: Transaction, plan: Plan, staged: Staged, hidden: list[TableInfo]) -> bool:
-    """Whether what the import was staged for is how it is now. On the writer's thread, within the commit."""
-    now = _planned(tx, plan.mode)
+def check_fits(tx: Transaction, plan: Plan, staged: Staged, hidden: Sequence[TableInfo] = ()) -> None:
+    """Raises TablesChanged unless all is as the import was staged for. On the writer's thread, within the commit."""
+    tables = _planned(tx, plan.mode)
     names = {table.name for table in staged.tables}
-    of_interest = names if plan.mode != "replaceAll" else now.keys() | plan.tables.keys()
-    if any(now.get(name) != plan.tables.get(name) for name in of_interest if name in names or name in now):
-        return False
-    return all(
-        index_changes(tx.catalogue.tables.get(table.name)) == [*index_changes(table)]
-        for table in hidden
-        if table.name in tx.catalogue.tables
-    )
+    for name in names | tables.keys() if plan.mode == "replaceAll" else names:
+        planned, now = plan.tables.get(name), tables.get(name)
+        if now != planned:
+            raise TablesChanged(f'The table "{name}" {_difference(planned, now)}.')
+    for table in hidden:
+        live = tx.catalogue.tables.get(table.name)
+        if live is not None and index_changes(live) != index_changes(table):
+            raise TablesChanged(f'The table "{table.name}" has other indexes now.')
+
+
+def _difference(planned: PlannedTable | None, now: PlannedTable | None) -> str:
+    if planned is None:
+        return "was created"
+    if now is None:
+        return "was dropped"
+    if now.number != planned.number:
+        return "was replaced"
+    if now.is_empty != planned.is_empty:
+        return "is empty now" if now.is_empty else "is not empty any more"
+    return "has other indexes now" if now.indexes != planned.indexes else "has another schema now"

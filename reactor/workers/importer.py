@@ -30,6 +30,7 @@ from reactor.workers.import_plan import make_plan, refuse_existing
 from reactor.workers.import_progress import ImportProgress
 from reactor.workers.import_request import ImportRequest
 from reactor.workers.import_summary import summary
+from reactor.workers.loading import TablesChanged
 from reactor.workers.uploads import Upload, Uploads
 
 __all__ = ["Importer"]
@@ -161,7 +162,8 @@ class Importer:
         return written  # it was too late to fail: all is in its place
 
     async def _attempts(self, running: _Import) -> int:
-        for _ in range(ATTEMPTS):
+        changes: list[str] = []
+        while len(changes) < ATTEMPTS:
             plan = await self._plan(running)
             async with self._staging:
                 size = sum(size for _, _, size in running.upload.parts.values())
@@ -170,12 +172,15 @@ class Importer:
                 await self._confirmed(running, plan, staged)
                 placement = Placement(self._database, self._files, running.id, plan, staged, running.progress)
                 async with self._turn:
-                    written = await placement.place()
-                if written is not None:
-                    return written
+                    return await placement.place()
+            except TablesChanged as change:
+                changes.append(str(change))
             finally:
                 await remove_large(plan.staging)
-        raise Unavailable("The schema was changed again and again while the import was going on. Try again later.")
+        raise Unavailable(
+            f"What the import was prepared for changed {ATTEMPTS} times while it was going on: "
+            f"{' '.join(dict.fromkeys(changes))} Nothing was imported; try again later."
+        )
 
     async def _plan(self, running: _Import) -> Plan:
         request = running.request

@@ -33,7 +33,7 @@ Progress = Callable[[StagedTable, int], None]
 
 
 class TablesChanged(Exception):
-    """A table that was being copied, or one of its indexes, was dropped meanwhile."""
+    """What an import was staged for is not so any more, and it has to be staged again. Says, in a sentence, what changed."""
 
 
 def index_changes(table: TableInfo | None) -> list[IndexChange]:
@@ -139,7 +139,7 @@ class Loader:
         """On the writer's thread: the catalogue is that of the last commit."""
         now = self._database.store.catalogue.tables.get(table.name)
         if now is None or now.storage != table.storage or not {*_numbers(table)} <= {*_numbers(now)}:
-            raise TablesChanged
+            raise TablesChanged(f'The table "{table.name}" or an index of it was dropped while it was being copied.')
 
     async def fill_others(self, hidden: TableInfo) -> None:
         """Enter the documents into the search and vector indexes."""
@@ -172,8 +172,8 @@ class Loader:
 
             try:
                 found = await self._database.store.read(look)
-            except SnapshotEnded:  # its rows are gone, or the read was too long for the store: either way, once more
-                raise TablesChanged from None
+            except SnapshotEnded as error:  # its rows are gone, or the read was too long for the store
+                raise TablesChanged(f'Looking for ids in the table "{table.name}" was broken off: {error}') from None
             if found is not None:
                 raise duplicate(found, table.name)
 

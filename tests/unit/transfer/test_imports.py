@@ -14,7 +14,7 @@ from reactor import faults
 from reactor.engine.commit_record import CommitKind, CommitRecord
 from reactor.engine.database import Database
 from reactor.engine.pace import Pace
-from reactor.errors import DocumentNotFound
+from reactor.errors import DocumentNotFound, Unavailable
 from reactor.model import transfers
 from reactor.store.protocol import OutcomeUnknown, Writer
 from reactor.transfer.rows import ImportRefused
@@ -231,10 +231,10 @@ async def test_a_table_that_fills_meanwhile_is_not_overwritten(
 
     reveal = Placement._reveal
 
-    async def late(*args: Any) -> bool:
+    async def late(*args: Any) -> None:
         if not written.is_set():
             await add()
-        return await reveal(*args)
+        await reveal(*args)
 
     monkeypatch.setattr(Placement, "_reveal", late)
     with pytest.raises(ImportRefused, match="already exists"):
@@ -255,12 +255,12 @@ async def test_an_index_that_comes_meanwhile_is_filled(deployment: Deployment, m
         writer.change_indexes(add=(), drop=(), enable=[catalogue.tables["items"].indexes["by_late"]])
         return CommitRecord(0, CommitKind.DEPLOY, [])
 
-    async def late(*args: Any) -> bool:
+    async def late(*args: Any) -> None:
         nonlocal attempts
         attempts += 1
         if attempts == 1:
             await database.commit_alone(add_index)
-        return await reveal(*args)
+        await reveal(*args)
 
     monkeypatch.setattr(Placement, "_reveal", late)
     await deployment.import_(rows("a", "b"))
@@ -268,6 +268,30 @@ async def test_an_index_that_comes_meanwhile_is_filled(deployment: Deployment, m
     index = database.catalogue.tables["items"].indexes["by_late"]
     assert await database.store.read(lambda r: r.count(index, b"", None)) == 2
     assert await deployment.names() == ["a", "b"]
+
+
+async def test_what_changes_again_and_again_is_told(deployment: Deployment, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Not the schema here, but that there are documents, which a client adds and removes."""
+    await deployment.import_(rows("old"))
+    ids = [document["_id"] for document in await deployment.documents("items")]
+    append = Placement._append
+
+    async def late(*args: Any) -> None:
+        if ids:
+            await deployment.mutation("items:remove", id=ids.pop())
+        else:
+            ids.append(await deployment.mutation("items:add", name="again"))
+        await append(*args)
+
+    monkeypatch.setattr(Placement, "_append", late)
+    with pytest.raises(Unavailable) as caught:
+        await deployment.import_(rows("a"), mode="append")
+    assert str(caught.value) == (
+        'What the import was prepared for changed 5 times while it was going on: The table "items" is empty now. '
+        'The table "items" is not empty any more. Nothing was imported; try again later.'
+    )
+    assert await deployment.names() == []
+    assert deployment.left_over() == []
 
 
 async def drop_table(database: Database, name: str) -> None:
