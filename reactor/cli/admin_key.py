@@ -59,7 +59,7 @@ def show(context: typer.Context, app: App = None, data: Data = None) -> None:
 def new(context: typer.Context, app: App = None, data: Data = None) -> None:
     """Make a new admin key, and print it. The old one opens nothing from now on, also of a server that is running.
 
-    Clients that are connected with the old one stay until they connect again.
+    Clients that are connected with the old one are closed before they are told, or may do, anything else.
     """
     outer_app, outer_data = context.obj or (None, None)
     settings = _settings(app or outer_app, data or outer_data)

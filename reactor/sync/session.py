@@ -100,7 +100,7 @@ class Session:
         "_actions", "_adds", "_chunks", "_closing", "_floor_ts", "_hold_s", "_hold_started", "_holding", "_identity",
         "_limits", "_max_transition_bytes", "_mutation_bytes", "_mutations", "_new_caller", "_now_ns", "_owed_ts",
         "_pending_bytes", "_processed_ts", "_queries", "_query_bytes", "_query_set", "_removes", "_reported_removes",
-        "_sent", "_sent_bytes", "_target", "_transitions", "_updating", "_verifying", "caller", "closed",
+        "_revoked", "_sent", "_sent_bytes", "_target", "_transitions", "_updating", "_verifying", "caller", "closed",
         "session_id",
     )  # fmt: skip
 
@@ -125,6 +125,7 @@ class Session:
 
         self.session_id: str | None = None
         self.caller: Caller = ANONYMOUS
+        self._revoked: Callable[[], str | None] | None = None
         self.closed = False
 
         # What the client asked for, and what it was told last.
@@ -267,14 +268,14 @@ class Session:
         self._verifying = message
         return (Verify(message),)
 
-    def verified(self, caller: Caller) -> Sequence[Effect]:
-        """The answer to `Verify`: it is `caller`."""
+    def verified(self, caller: Caller, revoked: Callable[[], str | None] | None = None) -> Sequence[Effect]:
+        """The answer to `Verify`: it is `caller`. `revoked` tells why what proved it counts no more; None while it does."""
         if caller.expires_ns is not None and self._now_ns() >= caller.expires_ns:
             # Let through only because clocks may differ. Here it would be thrown out with the next message: said now,
             # the client knows that it is this token that it must replace.
             return self.rejected(TOKEN_EXPIRED)
         self._verifying = None
-        return () if self.closed else self._identified(caller)
+        return () if self.closed else self._identified(caller, revoked)
 
     def rejected(self, message: str) -> Sequence[Effect]:
         """The answer to `Verify`: no."""
@@ -293,8 +294,9 @@ class Session:
         self._verifying = None
         return () if self.closed else self._close(1013, message[:CLOSE_REASON_MAX_CHARS])
 
-    def _identified(self, caller: Caller) -> Sequence[Effect]:
+    def _identified(self, caller: Caller, revoked: Callable[[], str | None] | None = None) -> Sequence[Effect]:
         self._identity += 1
+        self._revoked = revoked
         self.caller = self._new_caller = caller
         if self._holding and not self._hold_started:
             self._hold_started = True
@@ -381,7 +383,8 @@ class Session:
         self._updating = False
         if self.closed:
             return ()
-        if self.caller.expires_ns is not None and (expired := self._expired()) is not None:
+        perishable = self.caller.expires_ns is not None or self._revoked is not None
+        if perishable and (expired := self._expired()) is not None:
             return expired
         updates, removed = cut.updates, self._reported_removes
         for update in updates:
@@ -412,10 +415,14 @@ class Session:
     # ---------------------------------------------------------------------------------------------------------- closing
 
     def _expired(self) -> Close | None:
-        expires = self.caller.expires_ns
-        if expires is None or self._now_ns() < expires:
+        expires, reason = self.caller.expires_ns, None
+        if expires is not None and self._now_ns() >= expires:
+            reason = TOKEN_EXPIRED
+        elif self._revoked is not None:
+            reason = self._revoked()
+        if reason is None:
             return None
-        last = messages.auth_error(TOKEN_EXPIRED, base_version=self._identity, update_attempted=False)
+        last = messages.auth_error(reason, base_version=self._identity, update_attempted=False)
         return self._close(None, last=last)[0]
 
     def _fatal(self, message: str) -> Sequence[Close]:

@@ -187,15 +187,26 @@ class Worker:
             else:
                 effects = self._session.rejected(error.message)
         else:
-            effects = self._session.verified(caller)
+            is_key = message.token_type != "User"
+            effects = self._session.verified(caller, partial(self._refusal, message) if is_key else None)
         self._perform_all(effects)
 
     async def _identify(self, message: Authenticate) -> Caller:
-        value = message.value or ""
         if message.token_type == "User":
-            return await self._gatekeeper.user(value)
+            return await self._gatekeeper.user(message.value or "")
+        return self._operator(message)
+
+    def _operator(self, message: Authenticate) -> Caller:
         attributes = message.impersonating if message.impersonating is not None else message.acting_as
-        return self._gatekeeper.admin(value, attributes)
+        return self._gatekeeper.admin(message.value or "", attributes)
+
+    def _refusal(self, message: Authenticate) -> str | None:
+        """Why an admin key that was let in would be refused now: another one was made meanwhile."""
+        try:
+            self._operator(message)
+        except AuthenticationError as error:
+            return error.message
+        return None
 
     def _mutate(self) -> None:
         """Pass on what mutations the backend may have."""

@@ -17,7 +17,7 @@ import httpx
 import pytest
 
 from tests.support.server import ADMIN_KEY, ReactorProcess, free_port
-from tests.support.sync_client import SyncClient
+from tests.support.sync_client import Query, SyncClient
 
 pytestmark = pytest.mark.process
 Server = Callable[..., ReactorProcess]
@@ -277,7 +277,7 @@ async def test_a_mutation_that_kills_the_server_is_not_run_for_ever(app: Path, s
     await client.close()
 
 
-def test_without_a_given_admin_key_one_is_made_and_can_be_replaced_while_the_server_runs(app: Path) -> None:
+async def test_without_a_given_admin_key_one_is_made_and_can_be_replaced_while_the_server_runs(app: Path) -> None:
     port = free_port()
     url = f"http://127.0.0.1:{port}"
     environ = {**os.environ, "REACTOR_ADMIN_KEY": "", "COLUMNS": "200"}
@@ -289,6 +289,18 @@ def test_without_a_given_admin_key_one_is_made_and_can_be_replaced_while_the_ser
     def opens(key: str) -> bool:
         body = {"path": "notes:word", "args": {}}
         return http.post(f"{url}/api/function", json=body, headers={"Authorization": f"Convex {key}"}).is_success
+
+    async def connected(key: str, **more: object) -> tuple[SyncClient, Query]:
+        client = SyncClient(f"ws://127.0.0.1:{port}/api/1.48.0/sync")
+        await client.open()
+        await client.authenticate(tokenType="Admin", value=key, **more)
+        return client, await client.subscribe("notes:count")
+
+    async def is_thrown_out(client: SyncClient) -> bool:
+        await client.until_closed()
+        assert client.auth_error is not None
+        assert client.auth_error["authUpdateAttempted"] is False
+        return "deploy key was invalid" in client.auth_error["error"]
 
     printed = []
     for start in range(2):
@@ -305,8 +317,19 @@ def test_without_a_given_admin_key_one_is_made_and_can_be_replaced_while_the_ser
                 assert key_of() == printed[start]
                 assert opens(printed[start])
                 if start == 0:
+                    follower, _ = await connected(printed[0])
+                    actor, _ = await connected(printed[0], actingAs={"subject": "u1", "issuer": "https://i.example"})
                     new = key_of("new")
                     assert (opens(new), opens(printed[0])) == (True, False)
+                    successor, count = await connected(new)
+                    # Refused, not run: the next one is the first.
+                    await actor.request("Mutation", "notes:add", {"text": "by the old key"})
+                    assert await is_thrown_out(actor)
+                    assert (await successor.mutation("notes:add", {"text": "by the new key"}))["success"]
+                    assert count.value == 1
+                    assert await is_thrown_out(follower)
+                    assert len(follower.transitions) == 1, "no result after the key was replaced"
+                    await successor.close()
         finally:
             process.terminate()
             process.communicate(timeout=30)

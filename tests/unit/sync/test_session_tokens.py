@@ -6,9 +6,9 @@ import json
 
 import pytest
 
-from reactor.auth.identity import Caller, UserIdentity, make_caller
+from reactor.auth.identity import ADMIN, Caller, UserIdentity, make_caller
 from reactor.limits import DEFAULT_LIMITS
-from reactor.sync.session import Close, Session, Verify
+from reactor.sync.session import Call, Close, Session, Verify
 
 NOW = 1_700_000_000_000_000_000
 
@@ -45,6 +45,25 @@ def test_a_token_that_has_not_ended_is_taken(session: Session) -> None:
     session.verified(ending(1))
     assert not session.closed
     assert session.caller.user is not None
+
+
+def test_a_key_that_was_replaced_lets_nothing_through(session: Session) -> None:
+    refusals: list[str | None] = [None]
+    session.verified(ADMIN, lambda: refusals[0])
+    call = '{"type":"Mutation","requestId":0,"udfPath":"a:b","args":[{}]}'
+    assert isinstance(session.receive(call)[0], Call)
+    refusals[0] = "another key"
+    (close,) = session.receive(call)
+    assert isinstance(close, Close)
+    assert close.last is not None
+    assert json.loads(close.last)["error"] == "another key"
+    assert session.closed
+
+
+def test_the_next_identity_does_not_depend_on_the_key_before(session: Session) -> None:
+    session.verified(ADMIN, lambda: "another key")
+    assert session.receive('{"type":"Authenticate","baseVersion":1,"tokenType":"None"}') == ()
+    assert not isinstance(session.receive('{"type":"Action","requestId":0,"udfPath":"a:b","args":[{}]}')[0], Close)
 
 
 def test_without_a_verdict_the_client_is_asked_to_come_back(session: Session) -> None:
