@@ -17,7 +17,7 @@ from reactor.errors import InvalidValue, ReactorError
 from reactor.transfer.uniform import BadJson, from_plain
 from reactor.values.names import shorten
 
-__all__ = ["ROW_MAX_BYTES", "ImportRefused", "csv_rows", "json_array_rows", "json_line_rows"]
+__all__ = ["ImportRefused", "csv_rows", "json_array_rows", "json_line_rows"]
 
 ROW_MAX_BYTES: Final = 16 * 1024 * 1024
 """One row as text. A document has 1 MiB at most, but JSON may spell it longer."""

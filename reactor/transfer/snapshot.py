@@ -9,6 +9,7 @@ import mimetypes
 import time
 import zipfile
 from collections.abc import Callable, Iterable
+from contextlib import closing
 from typing import IO, Any, Final
 
 import msgspec
@@ -20,7 +21,7 @@ from reactor.transfer.scratch import Trickle
 from reactor.transfer.uniform import to_uniform
 from reactor.values.wire import decode
 
-__all__ = ["AFTER_TABLE", "ExportPlan", "Exported", "ExportedFile", "entry_for_file", "write_archive"]
+__all__ = ["AFTER_TABLE", "ExportPlan", "Exported", "ExportedFile", "open_entry", "write_archive"]
 
 AFTER_TABLE: Final = "export.after_table"
 STORAGE: Final = "_storage"
@@ -63,16 +64,12 @@ class Exported(msgspec.Struct, frozen=True):
 
 def write_archive(plan: ExportPlan, report: Callable[[str], None]) -> Exported:
     """Write the archive but for the files' contents. Raises OSError."""
-    copy = CopyReader(plan.copy)
-    try:
-        with zipfile.ZipFile(plan.archive, "w", zipfile.ZIP_DEFLATED, compresslevel=LEVEL) as archive:
-            trickle = Trickle(plan.archive)
-            try:
-                return _Writing(copy, archive, report, trickle).write(plan)
-            finally:
-                trickle.close()
-    finally:
-        copy.close()
+    with (
+        closing(CopyReader(plan.copy)) as copy,
+        zipfile.ZipFile(plan.archive, "w", zipfile.ZIP_DEFLATED, compresslevel=LEVEL) as archive,
+        closing(Trickle(plan.archive)) as trickle,
+    ):
+        return _Writing(copy, archive, report, trickle).write(plan)
 
 
 class _Writing:

@@ -211,12 +211,9 @@ class Exporter:
         archive = await anyio.to_thread.run_sync(lambda: zipfile.ZipFile(part, "a"))
         try:
             for done, file in enumerate(files, 1):
-                entry = open_entry(archive, file.entry, size=file.size)
-                try:
+                with open_entry(archive, file.entry, size=file.size) as entry:
                     async for piece in self._files.blobs.get(file.blob):
                         await anyio.to_thread.run_sync(entry.write, piece)
-                finally:
-                    entry.close()
                 self._report(export_id, f"Exporting {done} of {len(files)} files")
         finally:
             await anyio.to_thread.run_sync(archive.close)

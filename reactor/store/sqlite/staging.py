@@ -131,10 +131,7 @@ class StagingFile:
 
 
 def _column(path: Path, sql: str) -> Iterator[list[Any]]:
-    raw = sqlite3.connect(staging_uri(path), uri=True, check_same_thread=False)
-    try:
+    with contextlib.closing(sqlite3.connect(staging_uri(path), uri=True, check_same_thread=False)) as raw:
         cursor = raw.execute(sql)
         while rows := cursor.fetchmany(1000):
             yield [value for (value,) in rows]
-    finally:
-        raw.close()
