@@ -149,8 +149,7 @@ class Checkpointer:
         try:
             with self._one_at_a_time:
                 if self._raw is None:  # a new connection looks at the WAL, which is in the way of beginning it anew
-                    self._raw = connect(self._path)
-                    set_up_checkpointer(self._raw, self._synchronous)
+                    self._raw = self._connect()
                 _, frames, moved = self._raw.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchone()
         except sqlite3.Error as error:
             # A full disk, mostly: the WAL keeps everything, so nothing is lost, and the next try may do better.
@@ -160,6 +159,15 @@ class Checkpointer:
         self.passes += 1
         self._behind = max(frames - moved, 0) * FRAME_BYTES
         return moved >= frames
+
+    def _connect(self) -> sqlite3.Connection:
+        raw = connect(self._path)
+        try:
+            set_up_checkpointer(raw, self._synchronous)
+        except BaseException:
+            raw.close()
+            raise
+        return raw
 
     def between_batches(self, raw: sqlite3.Connection) -> None:
         """Begin the WAL anew if it has grown too long. On the writer's thread, outside of transactions."""

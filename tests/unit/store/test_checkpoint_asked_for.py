@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import sqlite3
 import threading
 from collections.abc import Callable
 from pathlib import Path
@@ -13,6 +14,7 @@ from reactor.clock import ManualClock
 from reactor.store.catalogue import TableInfo
 from reactor.store.sqlite import checkpoint
 from reactor.store.sqlite.checkpoint import MIB
+from reactor.store.sqlite.layout import Synchronous, set_up_checkpointer
 from reactor.store.sqlite.store import SqliteStore
 from tests.unit.store.test_checkpoint import alone, overwrite, table
 
@@ -211,3 +213,31 @@ async def test_it_waits_once_for_a_long_pass_and_then_goes_on_for_a_while(
         await store.write(overwrite(table, 10))
     assert [timeout for timeout in waits if timeout] == [checkpoint.WAIT_FOR_READERS_S]
     assert checkpointer.truncations == 0
+
+
+@pytest.mark.usefixtures("alone")
+async def test_a_connection_that_can_not_be_set_up_is_closed_and_the_next_pass_makes_another(
+    store: SqliteStore, table: TableInfo, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One that is set up by half might not wait for the disk where it has to."""
+    checkpointer = store.checkpointer
+    made: list[sqlite3.Connection] = []
+
+    def set_up(raw: sqlite3.Connection, synchronous: Synchronous) -> None:
+        made.append(raw)
+        if len(made) == 1:
+            checkpointer._hurry.set()  # instead of a second until the next try
+            raise sqlite3.OperationalError("disk I/O error")
+        set_up_checkpointer(raw, synchronous)
+
+    monkeypatch.setattr(checkpoint, "set_up_checkpointer", set_up)
+    await store.write(overwrite(table, 2 * MIB))
+    before = checkpointer.passes
+    checkpointer.start()
+    await asyncio.wait_for(store.checkpoint(), 30)  # fails, or comes after that
+    await asyncio.wait_for(store.checkpoint(), 30)
+    with pytest.raises(sqlite3.ProgrammingError, match="closed"):
+        made[0].execute("SELECT 1")
+    assert len(made) == 2
+    assert checkpointer.passes > before
+    assert store.data_bytes() > 2 * MIB
