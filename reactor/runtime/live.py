@@ -66,6 +66,8 @@ class LiveQueries:
         self._idle: OrderedDict[Entry, int] = OrderedDict()
         self._idle_bytes = 0
         self._asking: dict[LiveSubscriber, None] = {}
+        self._parked: dict[LiveSubscriber, None] = {}
+        """They would ask, but for what the slow lane has or keeps from running: the other waves don't look at them."""
         self._wave: asyncio.Task[None] | None = None
         self._slow: asyncio.Task[None] | None = None
         self._usual_s: dict[str, float] = {}
@@ -104,8 +106,7 @@ class LiveQueries:
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
-        for subscriber in list(self._asking):
-            subscriber.fail(asyncio.CancelledError("the backend was closed"))
+        self._unpark()
 
     def _environment_table(self) -> int | None:
         table = self._database.catalogue.tables.get(ENVIRONMENT)
@@ -201,20 +202,40 @@ class LiveQueries:
         self._wake()
 
     def _wake(self) -> None:
-        if self._wave is None and not self._closed:
+        if self._closed:
+            for subscriber in list(self._asking):
+                subscriber.fail(asyncio.CancelledError("the backend was closed"))
+        elif self._wave is None:
             # Not at once: whoever asks in this loop step and the next joins the same wave.
             self._wave = asyncio.get_running_loop().create_task(self._waves())
 
     def forget_ask(self, subscriber: LiveSubscriber) -> None:
         self._asking.pop(subscriber, None)
+        self._parked.pop(subscriber, None)
+
+    def reconsider(self, subscriber: LiveSubscriber) -> None:
+        """What kept this subscriber from taking part in waves may be over."""
+        if subscriber in self._parked:
+            del self._parked[subscriber]
+            self.ask(subscriber)
+
+    def _park(self) -> None:
+        for subscriber in [s for s in self._asking if not self._may_join(s)]:
+            del self._asking[subscriber]
+            self._parked[subscriber] = None
+
+    def _unpark(self) -> None:
+        self._asking.update(self._parked)
+        self._parked.clear()
+        if self._asking:
+            self._wake()
 
     async def _waves(self) -> None:
         try:
             while self._asking:
                 self._answer_ready()
-                if not any(self._may_join(s) for s in self._asking):
-                    break  # all wait for entries in flight on the slow lane; its end starts the next wave
-                if not await self._one_wave():
+                self._park()
+                if self._asking and not await self._one_wave():
                     await asyncio.sleep(PAUSE_S)  # nobody could be served at that timestamp: let time pass
         except Exception as error:
             logger.exception("running live queries failed")
@@ -334,18 +355,16 @@ class LiveQueries:
             await snapshot.close()
             self._slow = None
         # At most half of the wall time for slow entries: they wait as long as they ran.
-        if self._asking and not self._closed:
+        if (self._asking or self._parked) and not self._closed:
             self._slow = asyncio.get_running_loop().create_task(self._rest(time.monotonic() - began))
 
     async def _rest(self, seconds: float) -> None:
         try:
-            if self._wave is None and self._asking:
-                self._wave = asyncio.get_running_loop().create_task(self._waves())
+            self._unpark()  # what others wait for may be there
             await asyncio.sleep(min(seconds, 1.0))
         finally:
             self._slow = None
-            if self._wave is None and self._asking and not self._closed:
-                self._wave = asyncio.get_running_loop().create_task(self._waves())
+            self._unpark()
 
     async def _run_lane(self, wave: Wave, lane: list[Entry], snapshot: Snapshot) -> None:
         position = 0
@@ -409,7 +428,7 @@ class LiveQueries:
         if any(subscriber.door == "SyncWorker" for subscriber in waiting):
             self._note_rerun(entry, run, changed)
         if changed:
-            entry.version = version
+            entry.version, entry.last_cut = version, None
         entry.valid_from = wave.ts
         entry.valid_until = self._database.ring.first_touch(run.read_set, wave.ts)
         # None also while it is fresh: the ring alone decides how long commits stay in memory.
@@ -427,6 +446,9 @@ class LiveQueries:
             self._rekey(entry, run.outcome.journal)
         if not entry.is_fresh:
             self._touch_followers(entry)
+        if self._parked:
+            for followed in entry.followers:
+                self.reconsider(followed.subscriber)
         self.release(entry)
         return waiting
 

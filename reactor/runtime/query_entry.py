@@ -121,7 +121,7 @@ class Entry:
         self.in_flight = False
         self.followers: dict[Followed, None] = {}
         self.last_cut: Cut | None = None
-        """The last one with nothing else in it, which others can have, too."""
+        """The last one with nothing but `version` in it, which others can have, too."""
 
     def valid_at(self, ts: int) -> bool:
         """Whether `version` is the result at the snapshot `ts`."""

@@ -76,6 +76,7 @@ class LiveSubscriber:
         followed = self._queries.pop(query_id)
         self.touched.pop(query_id, None)
         self._unfollow(followed)
+        self._live.reconsider(self)
 
     def set_caller(self, caller: Caller) -> None:
         if caller.key == self.caller.key:
@@ -125,7 +126,9 @@ class LiveSubscriber:
     def touch(self, followed: Followed) -> None:
         """This query may have changed."""
         self.touched[followed.query_id] = followed
-        if self.puller is not None and not self.busy:
+        if self.busy:
+            self._live.reconsider(self)
+        elif self.puller is not None:
             self._live.ask(self)
 
     def is_ready(self, now: int) -> bool:
@@ -204,12 +207,7 @@ class LiveSubscriber:
                 return Cut(ts, [])
             followed.told = version.number
             cut = entry.last_cut
-            if (
-                cut is None
-                or cut.ts != ts
-                or (told := cut.updates[0]).version is not version
-                or told.query_id != followed.query_id
-            ):
+            if cut is None or cut.ts != ts or cut.updates[0].query_id != followed.query_id:
                 cut = entry.last_cut = Cut(ts, [QueryUpdate(followed.query_id, version)])
             return cut
         updates: list[QueryUpdate] = []

@@ -3,13 +3,20 @@
 from __future__ import annotations
 
 import asyncio
+import threading
+import time
+from collections.abc import Iterator
 from typing import Any
 
+import pytest
+
 from reactor.engine.transaction import Transaction
-from reactor.runtime.live import LiveQueries
+from reactor.runtime import live as live_module
+from reactor.runtime.live import SLOW_S, LiveQueries
+from reactor.runtime.subscriber import LiveSubscriber
 from reactor.runtime.waist import next_cut
 from reactor.store.protocol import SnapshotEnded
-from tests.unit.runtime.test_live import ANN, BOB, Looks, World, counters, setting, value_of, world
+from tests.unit.runtime.test_live import ANN, BOB, Client, Looks, World, counters, setting, value_of, world
 
 __all__ = ["world"]
 
@@ -132,3 +139,175 @@ async def test_a_result_that_is_fresh_keeps_no_commit_in_memory(world: World) ->
     await client.next()
 
     assert [e.stale_by for family in world.live._families.values() for e in family.values()] == [None]
+
+
+async def test_what_an_entry_keeps_for_its_followers_is_never_older_than_its_result(world: World) -> None:
+    """Or idle entries would hold results that `cached_query_bytes` does not count."""
+    a, b = await counters(world, 2)
+    one, both = world.client(("counter", {"id": a})), world.client(("counter", {"id": a}), ("counter", {"id": b}))
+    await both.cut()
+    await world.write(setting(a, 1))
+    await one.cut()
+    one.subscriber.close()
+
+    def change(tx: Any) -> None:
+        setting(a, 2)(tx)
+        setting(b, 2)(tx)
+
+    await world.write(change)
+    await both.cut()
+    entry = both.subscriber._queries[0].entry
+
+    assert both.state == {0: 2, 1: 2}
+    assert entry.last_cut is None or entry.last_cut.updates[0].version is entry.version
+
+
+class SlowLane:
+    """Queries `held` that run until they are let go, one by one; known to be slow."""
+
+    def __init__(self, world: World) -> None:
+        self.world = world
+        self.running = 0
+        self._go_on = threading.Semaphore(0)
+        self._holding = False
+        world.functions["held"] = self._run
+
+    def _run(self, tx: Transaction, looks: Looks) -> Any:
+        self.running += 1
+        if self._holding:
+            assert self._go_on.acquire(timeout=10)
+        else:
+            time.sleep(2 * SLOW_S)
+        return value_of(tx, looks.args["id"])
+
+    async def start(self, *clients: Client) -> list[asyncio.Future[Any]]:
+        """All of them ask for what is stale; returns once the lane runs the first query."""
+        self._holding = True
+        before = self.running
+        cuts = [asyncio.ensure_future(client.next()) for client in clients]
+        async with asyncio.timeout(10):
+            while self.running == before:
+                await asyncio.sleep(0.001)
+        return cuts
+
+    def let_go(self, count: int = 100) -> None:
+        self._go_on.release(count)
+
+    async def until_waits(self, client: Client) -> None:
+        """Wait until it has asked, and nothing but the slow lane runs."""
+        async with asyncio.timeout(10):
+            while not client.subscriber.busy or self.world.live._wave is not None:
+                await asyncio.sleep(0)
+
+
+@pytest.fixture
+def lane(world: World) -> Iterator[SlowLane]:
+    lane = SlowLane(world)
+    yield lane
+    lane.let_go()
+
+
+async def test_those_who_wait_for_a_slow_query_cost_the_others_nothing(
+    world: World, lane: SlowLane, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """engine rule 13; design promise 7: waves on the fast lane look at those who can take part."""
+    a, b = await counters(world, 2)
+    first, fast = world.client(("held", {"id": a})), world.client(("counter", {"id": b}))
+    late = [world.client(("held", {"id": a})) for _ in range(30)]
+    for client in (first, fast, *late):
+        await client.cut()
+    await world.write(setting(a, 1))
+    running = await lane.start(first)
+    waiting = [asyncio.ensure_future(client.next()) for client in late]
+    await world.write(setting(b, -1))
+    await fast.next()
+    looked_at = [0]
+    is_ready = LiveSubscriber.is_ready
+
+    def counted_is_ready(self: LiveSubscriber, now: int) -> bool:
+        looked_at[0] += self is not fast.subscriber
+        return is_ready(self, now)
+
+    monkeypatch.setattr(LiveSubscriber, "is_ready", counted_is_ready)
+    for n in range(10):
+        await world.write(setting(b, n))
+        await fast.next()
+    looked_at_meanwhile = looked_at[0]
+    lane.let_go()
+    await asyncio.gather(*running, *waiting)
+
+    assert looked_at_meanwhile == 0
+    assert fast.state == {0: 9}
+    assert all(client.state == {0: 1} for client in (first, *late))
+
+
+async def test_who_comes_to_a_query_that_runs_is_served_when_it_ends_not_when_the_lane_does(
+    world: World, lane: SlowLane, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(live_module, "CHUNK_S", -1)  # each result comes back by itself
+    a, b = await counters(world, 2)
+    clients = [world.client(("held", {"id": id})) for id in (a, b)]
+    for client in clients:
+        await client.cut()
+
+    def change(tx: Any) -> None:
+        setting(a, 1)(tx)
+        setting(b, 1)(tx)
+
+    await world.write(change)
+    running = await lane.start(*clients)
+    late = world.client(("held", {"id": a}))
+    waiting = asyncio.ensure_future(late.cut())
+    await lane.until_waits(late)
+    lane.let_go(1)
+    await waiting
+    others_wait = not all(cut.done() for cut in running)
+    lane.let_go()
+    await asyncio.gather(*running)
+
+    assert late.state == {0: 1}
+    assert others_wait
+
+
+@pytest.mark.parametrize("how", ["gives it up", "becomes somebody else"])
+async def test_who_no_longer_needs_the_slow_query_is_served_at_once(world: World, lane: SlowLane, how: str) -> None:
+    (a,) = await counters(world, 1)
+    world.functions["who"] = lambda tx, looks: looks.caller().key
+    first = world.client(("held", {"id": a}))
+    both = world.client(("held", {"id": a}), ("who", {}), caller=ANN)
+    await first.cut()
+    await both.cut()
+    await world.write(setting(a, 1))
+    running = await lane.start(first)
+    waiting = asyncio.ensure_future(both.next())
+    await lane.until_waits(both)
+    both.subscriber.remove(0)
+    if how == "becomes somebody else":
+        both.subscriber.set_caller(BOB)
+    await waiting
+    slow_runs_still = not running[0].done()
+    lane.let_go()
+    await asyncio.gather(*running)
+
+    assert slow_runs_still
+    assert both.state[1] == (BOB if how == "becomes somebody else" else ANN).key
+
+
+async def test_who_waits_for_the_slow_lane_is_told_when_the_backend_closes_and_so_is_who_comes_later(
+    world: World, lane: SlowLane
+) -> None:
+    """Nobody waits for ever."""
+    (a,) = await counters(world, 1)
+    first, second, third = [world.client(("held", {"id": a})) for _ in range(3)]
+    await first.cut()
+    await second.cut()
+    await world.write(setting(a, 1))
+    waiting = [*await lane.start(first), asyncio.ensure_future(second.next())]
+    await world.write(lambda tx: tx.insert("other", {}))
+    closing = asyncio.ensure_future(world.live.close())
+    lane.let_go()
+    await closing
+    waiting.append(asyncio.ensure_future(third.next()))
+    await asyncio.wait(waiting, timeout=10)
+
+    assert [cut.cancelled() for cut in waiting] == [True, True, True]
