@@ -19,6 +19,7 @@ import anyio.to_thread
 from reactor.errors import StoreError
 from reactor.faults import hit
 from reactor.store.blobs import PIECE_BYTES, BlobMissing, StorageFull, check_blob_name
+from reactor.store.room import free_bytes
 
 __all__ = ["FileBlobs"]
 
@@ -90,8 +91,7 @@ class FileBlobs:
         return size
 
     def _write(self, fd: int, piece: bytes) -> None:
-        disk = os.fstatvfs(fd)
-        if disk.f_bavail * disk.f_frsize < self._reserve + len(piece):
+        if free_bytes(fd) < self._reserve + len(piece):
             raise OSError(errno.ENOSPC, "the disk is nearly full")
         view = memoryview(piece)
         while view:

@@ -10,7 +10,6 @@ import base64
 import binascii
 import contextlib
 import math
-import os
 import uuid
 from collections.abc import Callable, Iterator
 from typing import Any, Final, Literal
@@ -24,6 +23,7 @@ from reactor.schema.validators import Object, String, Validator
 from reactor.schema.validators import Union as AnyOf
 from reactor.store.blobs import new_blob_name
 from reactor.store.catalogue import BY_CREATION_TIME, IndexInfo
+from reactor.store.room import check_room
 from reactor.store.sqlite.staging import StagingFile
 from reactor.transfer.archive import STORAGE, Archive, reading_archive
 from reactor.transfer.parts import open_parts
@@ -41,7 +41,8 @@ Mode = Literal["requireEmpty", "append", "replace", "replaceAll"]
 
 FILES: Final = "_files"
 REPORT_EVERY: Final = 5_000
-DISK_RESERVE: Final = 256 * 1024 * 1024
+CHECK_EVERY: Final = 1024 * 1024
+"""Bytes read between two looks at the room on the disk."""
 
 
 class PlannedIndex(msgspec.Struct, frozen=True):
@@ -106,7 +107,7 @@ Report = Callable[[str], None]
 
 
 def convert(plan: Plan, report: Report) -> Staged:
-    """Do it. Raises ImportRefused, OSError."""
+    """Do it. Raises ImportRefused, OSError, Unavailable when the disk is nearly full."""
     with open_parts(plan.parts) as file:
         if plan.format == "zip":
             with reading_archive(file) as archive, contextlib.closing(_Conversion(plan, report)) as conversion:
@@ -151,7 +152,7 @@ class _Conversion:
             self._staging = StagingFile(plan.staging, self._trickle)
             undo.pop_all()
         self._time = plan.now_ms
-        self._read = 0
+        self._read = self._checked = 0
         self._names: dict[int, str] = {}
         """What every table number will mean once the import is done."""
 
@@ -289,11 +290,15 @@ class _Conversion:
                 f"The import is too large: unpacked it has more than {self._plan.max_bytes} bytes (import_bytes).",
                 code="ImportTooLarge",
             )
+        if self._read - self._checked >= CHECK_EVERY:
+            self.check_room()
+            self._checked = self._read
         if row % REPORT_EVERY == 0:
-            disk = os.statvfs(os.path.dirname(self._plan.staging))
-            if disk.f_bavail * disk.f_frsize < DISK_RESERVE:
-                raise ImportRefused("There is not enough room on the disk for this import.", code="ImportTooLarge")
             self._report(f'Reading "{name}" ({row} documents)')
+
+    def check_room(self, size: int = 0) -> None:
+        """Raises Unavailable when the disk is nearly full, or would be with `size` bytes more."""
+        check_room(self._plan.staging, size)
 
     @property
     def staging(self) -> StagingFile:
@@ -392,6 +397,7 @@ class _Adding:
 
     def finish(self) -> StagedTable:
         staging = self._conversion.staging
+        self._conversion.check_room(self._size)  # sorting writes all of it once more, and is not interrupted
         rows = staging.sort(self._source)
         for source in self._keys.values():
             staging.sort(source)

@@ -10,18 +10,20 @@ import time
 import zipfile
 from collections.abc import Callable, Iterable
 from contextlib import closing
+from pathlib import Path
 from typing import IO, Any, Final
 
 import msgspec
 
 from reactor.faults import hit
 from reactor.store.catalogue import TableInfo
+from reactor.store.room import check_room
 from reactor.store.sqlite.copies import CopyReader
 from reactor.transfer.scratch import Trickle
 from reactor.transfer.uniform import to_uniform
 from reactor.values.wire import decode
 
-__all__ = ["AFTER_TABLE", "ExportPlan", "Exported", "ExportedFile", "open_entry", "write_archive"]
+__all__ = ["AFTER_TABLE", "ExportPlan", "Exported", "ExportedFile", "open_entry", "write_archive", "write_piece"]
 
 AFTER_TABLE: Final = "export.after_table"
 STORAGE: Final = "_storage"
@@ -63,23 +65,28 @@ class Exported(msgspec.Struct, frozen=True):
 
 
 def write_archive(plan: ExportPlan, report: Callable[[str], None]) -> Exported:
-    """Write the archive but for the files' contents. Raises OSError."""
+    """Write the archive but for the files' contents. Raises OSError, Unavailable when the disk is nearly full."""
     with (
         closing(CopyReader(plan.copy)) as copy,
         zipfile.ZipFile(plan.archive, "w", zipfile.ZIP_DEFLATED, compresslevel=LEVEL) as archive,
         closing(Trickle(plan.archive)) as trickle,
     ):
-        return _Writing(copy, archive, report, trickle).write(plan)
+        return _Writing(copy, archive, report, trickle, plan).write()
 
 
 class _Writing:
     def __init__(
-        self, copy: CopyReader, archive: zipfile.ZipFile, report: Callable[[str], None], trickle: Trickle
+        self,
+        copy: CopyReader,
+        archive: zipfile.ZipFile,
+        report: Callable[[str], None],
+        trickle: Trickle,
+        plan: ExportPlan,
     ) -> None:
-        self._copy, self._archive, self._report, self._trickle = copy, archive, report, trickle
+        self._copy, self._archive, self._report, self._trickle, self._plan = copy, archive, report, trickle, plan
         self._documents = 0
 
-    def write(self, plan: ExportPlan) -> Exported:
+    def write(self) -> Exported:
         tables = [table for table in self._copy.catalogue.tables.values() if not table.name.startswith("_")]
         self._entry("README.md", [README])
         numbered = sorted(tables, key=lambda table: table.number)
@@ -90,7 +97,7 @@ class _Writing:
             self._entry(f"{table.name}/documents.jsonl", self._lines(table))
             self._entry(f"{table.name}/generated_schema.jsonl", [b'"uniform"\n'])
             hit(AFTER_TABLE)
-        files = self._storage() if plan.include_storage else []
+        files = self._storage() if self._plan.include_storage else []
         return Exported(self._documents, len(tables), files)
 
     def _lines(self, table: TableInfo) -> Iterable[bytes]:
@@ -131,10 +138,10 @@ class _Writing:
             for piece in pieces:
                 buffer += piece
                 if len(buffer) >= PIECE:
-                    entry.write(buffer)
+                    write_piece(entry, buffer, self._plan.archive)
                     buffer.clear()
                     self._trickle()
-            entry.write(buffer)
+            write_piece(entry, buffer, self._plan.archive)
 
 
 def open_entry(archive: zipfile.ZipFile, name: str, *, size: int | None = None) -> IO[bytes]:
@@ -143,6 +150,12 @@ def open_entry(archive: zipfile.ZipFile, name: str, *, size: int | None = None) 
     info.compress_type = zipfile.ZIP_DEFLATED
     info.external_attr = 0o644 << 16
     return archive.open(info, "w", force_zip64=size is None or size >= 2**31)
+
+
+def write_piece(entry: IO[bytes], piece: bytes | bytearray, archive: str | Path) -> None:
+    """Go on with an entry. Raises Unavailable when the disk that the archive is on is nearly full."""
+    check_room(archive, len(piece))
+    entry.write(piece)
 
 
 def entry_for_file(storage_id: str, content_type: str | None) -> str:

@@ -29,7 +29,7 @@ from reactor.runtime.file_service import FileService
 from reactor.store.protocol import Reader
 from reactor.transfer.child import run_apart
 from reactor.transfer.scratch import remove_large
-from reactor.transfer.snapshot import Exported, ExportedFile, ExportPlan, open_entry
+from reactor.transfer.snapshot import Exported, ExportedFile, ExportPlan, open_entry, write_piece
 from reactor.values.types import Int64
 from reactor.workers.alarm import Alarm
 
@@ -213,7 +213,7 @@ class Exporter:
             for done, file in enumerate(files, 1):
                 with open_entry(archive, file.entry, size=file.size) as entry:
                     async for piece in self._files.blobs.get(file.blob):
-                        await anyio.to_thread.run_sync(entry.write, piece)
+                        await anyio.to_thread.run_sync(write_piece, entry, piece, part)
                 self._report(export_id, f"Exporting {done} of {len(files)} files")
         finally:
             await anyio.to_thread.run_sync(archive.close)

@@ -14,6 +14,7 @@ from reactor.errors import ReactorError
 from reactor.faults import hit
 from reactor.store.catalogue import BY_CREATION_TIME, BY_ID, IndexInfo, TableInfo
 from reactor.store.protocol import IndexChange, Reader, SnapshotEnded, Writer
+from reactor.store.room import check_room
 from reactor.store.sqlite.staging import StagingFile
 from reactor.transfer.convert import StagedTable
 from reactor.transfer.rows import ImportRefused
@@ -178,6 +179,7 @@ class Loader:
                 raise duplicate(found, table.name)
 
     async def _step(self, work: Callable[[Writer], T], *, adapt: bool = True) -> T:
+        check_room(self._staging)
         result = await self._pace.step(work)
         hit(MID_LOAD)
         if adapt:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import os
 import secrets
 import shutil
 from collections.abc import AsyncIterator
@@ -15,13 +14,13 @@ import anyio.to_thread
 from reactor.clock import Clock
 from reactor.errors import LimitExceeded, StoreError, Unavailable
 from reactor.limits import Limits
+from reactor.store.room import check_room
 from reactor.transfer.rows import ImportRefused
 
 __all__ = ["Upload", "Uploads"]
 
 MAX_PARTS: Final = 9_999
 """Source: deployment-api 5.1."""
-DISK_RESERVE: Final = 256 * 1024 * 1024
 PIECE: Final = 256 * 1024
 
 
@@ -102,7 +101,10 @@ class Uploads:
         return upload, paths
 
     async def add_part(self, token: str, number: int, body: AsyncIterator[bytes]) -> str:
-        """Store a part, in the place of one of the same number. Returns its token. Raises ImportRefused, LimitExceeded."""
+        """Store a part, in the place of one of the same number. Returns its token.
+
+        Raises ImportRefused, LimitExceeded, Unavailable (no room).
+        """
         if not 1 <= number <= MAX_PARTS:
             raise ImportRefused(f"partNumber is a number from 1 to {MAX_PARTS}.", code="InvalidPartNumber")
         upload = self.find(token)
@@ -144,9 +146,7 @@ class Uploads:
 
     @staticmethod
     def _write(file: BinaryIO, data: bytes) -> None:
-        disk = os.fstatvfs(file.fileno())
-        if disk.f_bavail * disk.f_frsize < DISK_RESERVE + len(data):
-            raise OSError("the disk is nearly full")
+        check_room(file.fileno(), len(data))
         file.write(data)
 
     async def forget(self, upload: Upload) -> None:

@@ -11,6 +11,7 @@ from typing import Final
 
 from reactor.store.catalogue import Catalogue, TableInfo
 from reactor.store.flushing import flush
+from reactor.store.room import check_room
 from reactor.store.sqlite import statements, tables
 from reactor.store.sqlite.staging import staging_uri
 
@@ -22,16 +23,21 @@ PAGES_AT_ONCE: Final = 256
 def copy_into(raw: sqlite3.Connection, path: Path, check: Callable[[], None]) -> None:
     """Copy what this connection's snapshot sees into a new file. What `check` raises now and then ends it.
 
+    Raises Unavailable when the disk would be nearly full with it (see `store.room`), or has become so.
+
     A megabyte at a time reaches the disk, and more time passes before the next than it took: a client's commit waits for
     the disk behind all that is on its way there.
     """
     path.unlink(missing_ok=True)
+    [(pages,)], [(page_size,)] = (raw.execute(f"PRAGMA {name}").fetchall() for name in ("page_count", "page_size"))
+    check_room(path.parent, pages * page_size)
     descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
     began = time.monotonic()
 
     def pause(*_: int) -> None:
         nonlocal began
         check()
+        check_room(descriptor)
         flush(descriptor)
         time.sleep(1.5 * (time.monotonic() - began))
         began = time.monotonic()
