@@ -179,7 +179,7 @@ class Loader:
                 raise duplicate(found, table.name)
 
     async def _step(self, work: Callable[[Writer], T], *, adapt: bool = True) -> T:
-        check_room(self._staging)
+        check_room(self._staging.parent)
         result = await self._pace.step(work)
         hit(MID_LOAD)
         if adapt:

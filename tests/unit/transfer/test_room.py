@@ -143,7 +143,7 @@ async def test_an_import_ends_wherever_the_disk_fills_up(
     archive = make_zip({"items/documents.jsonl": "\n".join(['{"name": "%s"}' % ("x" * 100_000)] * 30)})
     looks = disk(2**40)
     await deployment.import_(archive, "zip", "replace")
-    assert {"open", "staging"} == set(looks.paths)
+    assert {"open", "staging"} < set(looks.paths)
     disk(2**40)
     await deployment.import_([{"name": "kept"}], mode="replace")
     for count in range(len(looks.paths)):
