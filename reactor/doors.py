@@ -27,6 +27,7 @@ from reactor.config import Settings
 from reactor.deploys import Deploys
 from reactor.engine.database import Database
 from reactor.http.api import FunctionApi
+from reactor.http.body_budget import BodyBudget
 from reactor.http.router import Router
 from reactor.http.site import Site
 from reactor.http.status_page import StatusPage
@@ -68,7 +69,8 @@ class Doors:
         limits, name, release = settings.limits, settings.instance_name, version("reactor")
         on_traceparent = None if tracing is None else tracing.request
         self.sync = SyncServer(backend, gatekeeper, clock=clock, limits=limits)
-        self.site = Site(backend, gatekeeper, limits=limits)
+        bodies = BodyBudget(limits.request_bodies_bytes)
+        self.site = Site(backend, gatekeeper, limits=limits, bodies=bodies)
         """HTTP actions."""
         self.site.on_traceparent = on_traceparent
         self.health = HealthApi(database, deploys.state)
@@ -133,6 +135,7 @@ class Doors:
             routes={route: handler for door in doors for route, handler in door.routes().items()},
             routes_below=storage.routes_below() | deployment.routes_below() | transfer.routes_below(),
             on_traceparent=on_traceparent,
+            bodies=bodies,
         )
 
     def close_sockets(self) -> None:

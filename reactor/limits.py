@@ -81,6 +81,10 @@ class Limits(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     concurrent_scheduled: int = 8
     """Scheduled functions that run at once."""
 
+    # All HTTP requests but uploads of files and of imports.
+    request_bodies_bytes: int = 256 * MIB
+    """Large bodies that are in memory at a time; further ones wait, and are refused with 503 when they wait for long."""
+
     # HTTP actions; their time is that of actions.
     http_request_bytes: int = 20 * MIB
     http_response_bytes: int = 20 * MIB

@@ -6,6 +6,7 @@ from collections.abc import MutableMapping
 from typing import Any, Final
 
 from reactor.errors import LimitExceeded
+from reactor.http.body_budget import BodyShare
 from reactor.http.request import Receive, Scope, Send
 from reactor.limits import Limits
 from reactor.runtime.http_cors import Cors
@@ -33,7 +34,9 @@ class ResponseTooLarge(LimitExceeded):
 class Exchange:
     """One request and its answer on the wire: bodies counted, HEAD without one, a client that left ignored."""
 
-    def __init__(self, scope: Scope, receive: Receive, send: Send, limits: Limits) -> None:
+    def __init__(
+        self, scope: Scope, receive: Receive, send: Send, limits: Limits, *, share: BodyShare | None = None
+    ) -> None:
         self.started = False
         """Whether the head of the answer is out."""
         self.status = 0
@@ -41,6 +44,7 @@ class Exchange:
         self._scope, self._receive, self._send, self._limits = scope, receive, send, limits
         self._is_head = scope["method"] == "HEAD"
         self._without_body = scope["method"] in WITHOUT_BODY
+        self._share = share
         self._received = 0
         self._body_ended = False
         self._sent = 0
@@ -52,10 +56,12 @@ class Exchange:
         self._cors = (cors, origin)
 
     async def receive(self) -> Event:
-        """For the handler's request. Raises RequestTooLarge."""
+        """For the handler's request. Raises RequestTooLarge, BodiesBusy."""
         if self._without_body and not self._body_ended:
             self._body_ended = True
             return {"type": "http.request", "body": b"", "more_body": False}
+        if self._share is not None and self._received:
+            await self._share.take(self._received)
         while True:
             event = await self._receive()
             if event["type"] != "http.request":
@@ -66,7 +72,15 @@ class Exchange:
             if self._received > self._limits.http_request_bytes:
                 raise request_too_large(self._limits)
             self._body_ended = not event.get("more_body")
+            if self._share is not None and self._body_ended:
+                await self._share.take(self._received)
+                self._share.settle(self._received)
             return event
+
+    def release(self) -> None:
+        """The request was answered: its body is of no use any more."""
+        if self._share is not None:
+            self._share.release()
 
     async def send(self, event: Event) -> None:
         """For the handler's response. Raises ResponseTooLarge."""

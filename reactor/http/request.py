@@ -10,6 +10,14 @@ from urllib.parse import parse_qsl
 
 import msgspec
 
+from reactor.http.body_budget import (
+    LARGE_BODY_BYTES,
+    LARGE_BODY_DIGITS,
+    RETRY_AFTER_S,
+    BodiesBusy,
+    BodyBudget,
+    BodyShare,
+)
 from reactor.http.cors import cors_headers
 
 __all__ = [
@@ -43,11 +51,11 @@ def single_slashes(path: str) -> str:
 
 
 class HttpError(Exception):
-    """Answer with this status and `{"code", "message"}`."""
+    """Answer with this status and `{"code", "message"}`. `retry_after_s` says when it may go better."""
 
-    def __init__(self, status: int, code: str, message: str) -> None:
+    def __init__(self, status: int, code: str, message: str, *, retry_after_s: int | None = None) -> None:
         super().__init__(message)
-        self.status, self.code, self.message = status, code, message
+        self.status, self.code, self.message, self.retry_after_s = status, code, message, retry_after_s
 
 
 Answer = Callable[[bytes | HttpError], None]
@@ -68,17 +76,20 @@ class ClientGone(Exception):
 class Head:
     """What we look at of a request's headers. Values are bytes, None when absent."""
 
-    __slots__ = ("_id", "authorization", "client", "content_type", "origin")
+    __slots__ = ("_id", "authorization", "client", "content_length", "content_type", "origin")
 
     def __init__(self, headers: Iterable[tuple[bytes, bytes]]) -> None:
         self.origin: bytes | None = None
         self.authorization: bytes | None = None
         self.content_type: bytes | None = None
         self.client: bytes | None = None
+        self.content_length: bytes | None = None
         self._id: str | None = None
         for name, value in headers:
             if name == b"content-type":
                 self.content_type = value
+            elif name == b"content-length":
+                self.content_length = value
             elif name == b"origin":
                 self.origin = value
             elif name == b"authorization":
@@ -87,6 +98,10 @@ class Head:
                 self.client = value
             elif name == b"convex-request-id":
                 self._id = value.decode("latin-1")[:64]
+
+    def has_small_body(self) -> bool:
+        """Whether the body is known to be smaller than `LARGE_BODY_BYTES`."""
+        return self.content_length is not None and len(self.content_length) < LARGE_BODY_DIGITS
 
     @property
     def id(self) -> str:
@@ -99,12 +114,17 @@ class Head:
 class Request(Head):
     """A request and its answer."""
 
-    __slots__ = ("method", "path", "receive", "scope", "send")
+    __slots__ = ("bodies", "method", "path", "receive", "scope", "send", "share")
 
-    def __init__(self, scope: Scope, receive: Receive, send: Send, path: str) -> None:
+    def __init__(
+        self, scope: Scope, receive: Receive, send: Send, path: str, *, bodies: BodyBudget | None = None
+    ) -> None:
         super().__init__(scope["headers"])
         self.scope, self.receive, self.send, self.path = scope, receive, send, path
         self.method: str = scope["method"]
+        self.bodies = bodies
+        self.share: BodyShare | None = None
+        """What a large body holds of `bodies`, to be released once it is answered."""
 
     def query_parameters(self) -> dict[str, str]:
         """The URL's query string; of repeated names the last counts."""
@@ -112,17 +132,23 @@ class Request(Head):
         return dict(parse_qsl(raw.decode("latin-1"), keep_blank_values=True)) if raw else {}
 
     async def body(self, limit: int) -> bytes:
-        """The whole body. Raises `HttpError` when it has more than `limit` bytes."""
+        """The whole body. Raises `HttpError` 413 when it has more than `limit` bytes, 503 when there are too many large ones."""
         event = await self.receive()
         if event["type"] == "http.disconnect":
             raise ClientGone
         body: bytes = event.get("body", b"")
         if len(body) > limit:
             raise too_large(limit)
-        if not event.get("more_body"):
+        more = event.get("more_body")
+        if not more and len(body) < LARGE_BODY_BYTES:
             return body
         chunks, size = [body], len(body)
-        while event.get("more_body"):
+        if self.bodies is not None:
+            self.share = BodyShare(self.bodies, self.content_length, limit)
+            if self.share.declared is not None and self.share.declared > limit:
+                raise too_large(limit)  # rather than wait for a share first
+        while more:
+            await self._take_share(size)
             event = await self.receive()
             if event["type"] == "http.disconnect":
                 raise ClientGone
@@ -131,7 +157,18 @@ class Request(Head):
             if size > limit:
                 raise too_large(limit)
             chunks.append(chunk)
+            more = event.get("more_body")
+        await self._take_share(size)
+        if self.share is not None:
+            self.share.settle(size)
         return b"".join(chunks)
+
+    async def _take_share(self, received: int) -> None:
+        if self.share is not None:
+            try:
+                await self.share.take(received)
+            except BodiesBusy as error:
+                raise HttpError(503, error.code, str(error), retry_after_s=RETRY_AFTER_S) from None
 
     async def answer(
         self,
@@ -177,7 +214,9 @@ class Request(Head):
         await self.answer(text.encode("utf-8", "replace"), status=status, is_json=False)
 
     async def answer_error(self, error: HttpError) -> None:
-        await self.answer(error_body(error), status=error.status)
+        wait = error.retry_after_s
+        headers = None if wait is None else [(b"retry-after", b"%d" % wait)]
+        await self.answer(error_body(error), status=error.status, headers=headers)
 
 
 def error_body(error: HttpError) -> bytes:

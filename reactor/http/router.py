@@ -10,6 +10,7 @@ from collections.abc import Awaitable, Callable, Mapping, MutableMapping
 from typing import Any
 
 from reactor.http.api import FunctionApi
+from reactor.http.body_budget import BodyBudget
 from reactor.http.cors import cors_headers, preflight_headers
 from reactor.http.misc import misc_routes
 from reactor.http.request import (
@@ -57,7 +58,7 @@ class Router:
 
     `fallback` gets its scopes untouched, lifespan included; its answers below `/api/` get the CORS headers as well. `site`
     serves what is below `/http/`; `routes` adds or replaces handlers by method and path,
-    `routes_below` those for whatever is right below a path (which ends in a slash).
+    `routes_below` those for whatever is right below a path (which ends in a slash). `bodies` is what large bodies share.
     """
 
     def __init__(
@@ -72,9 +73,11 @@ class Router:
         routes: Mapping[tuple[str, str], Handler] | None = None,
         routes_below: Mapping[tuple[str, str], Handler] | None = None,
         on_traceparent: Callable[[str, bytes], None] | None = None,
+        bodies: BodyBudget | None = None,
     ) -> None:
         self._sync = sync
         self._on_traceparent = on_traceparent
+        self._bodies = bodies
         self._fallback = fallback
         self._site = site
         self._run = functions.run
@@ -102,7 +105,7 @@ class Router:
             path = route_path(scope)
             handler = self._routes.get((scope["method"], path))
             if handler is not None:
-                request = Request(scope, receive, send, path)
+                request = Request(scope, receive, send, path, bodies=self._bodies)
                 if self._on_traceparent is not None:
                     for name, value in scope["headers"]:
                         if name == b"traceparent":
@@ -127,9 +130,12 @@ class Router:
         except Exception:
             logger.exception("request %s to %s failed", request.id, request.path)
             await request.answer_error(internal_error())
+        finally:
+            if request.share is not None:
+                request.share.release()
 
     async def _rest(self, path: str, scope: Scope, receive: Receive, send: Send) -> None:
-        request = Request(scope, receive, send, path)
+        request = Request(scope, receive, send, path, bodies=self._bodies)
         method = request.method
         if method == "OPTIONS" and (path in self._paths or path.startswith(_OWN_PREFIXES)):
             await request.answer_preflight(preflight_headers(scope["headers"]))

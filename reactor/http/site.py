@@ -23,6 +23,7 @@ from reactor.auth.authenticator import AuthenticationError
 from reactor.auth.headers import Gatekeeper
 from reactor.auth.identity import ANONYMOUS, Caller, unverified
 from reactor.errors import InvalidValue, ReactorError, StoreError
+from reactor.http.body_budget import BodyBudget, BodyShare
 from reactor.http.exchange import WITHOUT_BODY, Event, Exchange, ResponseTooLarge, request_too_large
 from reactor.http.request import Receive, Scope, Send
 from reactor.http.site_errors import BadBody, error_response
@@ -72,8 +73,10 @@ class SiteBackend(Runner, Protocol):
 class Site:
     """The application that serves one deployment's HTTP actions."""
 
-    def __init__(self, backend: SiteBackend, gatekeeper: Gatekeeper, *, limits: Limits) -> None:
-        self._backend, self._gatekeeper, self._limits = backend, gatekeeper, limits
+    def __init__(
+        self, backend: SiteBackend, gatekeeper: Gatekeeper, *, limits: Limits, bodies: BodyBudget | None = None
+    ) -> None:
+        self._backend, self._gatekeeper, self._limits, self._bodies = backend, gatekeeper, limits, bodies
         self.on_traceparent: Callable[[str, bytes], None] | None = None
         """Told of requests that are part of a trace: their id, and that header."""
         self._slots = asyncio.Semaphore(limits.concurrent_http_actions)
@@ -91,7 +94,10 @@ class Site:
         path = str(scope["path"]) if path is None else path
         method: str = scope["method"]
         headers = _headers(scope)
-        exchange = Exchange(scope, receive, send, self._limits)
+        share = None
+        if self._bodies is not None:
+            share = BodyShare(self._bodies, headers.get(b"content-length"), self._limits.http_request_bytes)
+        exchange = Exchange(scope, receive, send, self._limits, share=share)
         app = self._backend.app
         if app.http is None:
             await exchange.answer_text(NOT_ENABLED, 404)
@@ -151,6 +157,7 @@ class Site:
             task.add_done_callback(self._tasks.discard)
             await asyncio.shield(task)
         finally:
+            exchange.release()
             self._slots.release()
 
     def quiesce(self) -> None:

@@ -12,6 +12,7 @@ from starlette.responses import Response
 
 from reactor.auth.authenticator import AuthenticationError
 from reactor.errors import ApplicationError, ReactorError
+from reactor.http.body_budget import RETRY_AFTER_S, BodiesBusy
 from reactor.http.exchange import RequestTooLarge
 from reactor.runtime.app import App
 from reactor.runtime.failures import failure_of
@@ -43,6 +44,8 @@ def error_response(error: Exception, request_id: str, app: App, dev: bool) -> Re
         return _json_response(400, {"error": {"code": error.code, "message": str(error), "path": error.path}})
     if isinstance(error, RequestTooLarge):
         return _json_response(413, {"code": error.code, "message": str(error)})
+    if isinstance(error, BodiesBusy):
+        return _json_response(503, {"code": error.code, "message": str(error)}, {"retry-after": str(RETRY_AFTER_S)})
     if isinstance(error, AuthenticationError):
         return _json_response(error.status, {"code": error.code, "message": str(error)})
     failure = failure_of(error, request_id=request_id, redact=not dev, root=app.root)

@@ -16,6 +16,7 @@ from reactor.auth.admin_key import AdminKeys
 from reactor.auth.headers import Gatekeeper
 from reactor.clock import Clock, ManualClock
 from reactor.http.api import FunctionApi
+from reactor.http.body_budget import BodyBudget
 from reactor.http.router import Router
 from reactor.http.transport import SyncHttpProtocol
 from reactor.limits import DEFAULT_LIMITS, Limits
@@ -58,13 +59,15 @@ async def open_door(
     wrap: Any = None,
     fallback: Any = None,
     whole_server: bool = False,
+    body_wait_s: float = 30.0,
 ) -> AsyncIterator[Door]:
     backend = FakeBackend()
     clock = clock or ManualClock()
     gatekeeper = Gatekeeper(AdminKeys([ADMIN_KEY]), authenticator, instance_name="test")
     sync = SyncServer(backend, gatekeeper, clock=clock, limits=limits)
     functions = FunctionApi(backend, gatekeeper, limits=limits)
-    app: Any = Router(functions, sync, version="0.1.0", instance_name="test", fallback=fallback)
+    bodies = BodyBudget(limits.request_bodies_bytes, wait_most_s=body_wait_s)
+    app: Any = Router(functions, sync, version="0.1.0", instance_name="test", fallback=fallback, bodies=bodies)
     config = uvicorn.Config(
         wrap(app) if wrap is not None else app,
         http=SyncHttpProtocol if own_transport else "httptools",

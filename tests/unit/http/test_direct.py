@@ -68,10 +68,15 @@ async def test_a_connection_is_kept_and_bodies_come_in_pieces(door: Door) -> Non
             wire.writer.write(bytes([byte]))
             await wire.writer.drain()
         assert value(await wire.answer()) == 4
+
+
+async def test_a_body_of_unknown_length_goes_the_other_way(door: Door) -> None:
+    async with connect(door) as wire:
         chunks = b"%x\r\n%b\r\n%x\r\n%b\r\n0\r\n\r\n" % (9, BODY[:9], len(BODY) - 9, BODY[9:])
         head = post(b"").replace(b"content-length: 0", b"transfer-encoding: chunked")
-        wire.writer.write(head + chunks)
-        assert value(await wire.answer()) == 5
+        wire.writer.write(head + chunks + post())
+        assert value(await wire.answer()) == 1
+        assert value(await wire.answer()) == 2
 
 
 async def test_pipelined_requests_of_both_ways_are_answered_in_order(door: Door) -> None:

@@ -534,6 +534,24 @@ async def test_a_request_body_of_exactly_the_limit_passes_and_one_byte_more_is_4
         }
 
 
+async def test_large_bodies_share_the_budget_of_all_doors(shop_app: App) -> None:
+    async with make_backend(shop_app, limits=Limits(request_bodies_bytes=300_000)) as running:
+        bodies = running.reactor._doors.site._bodies
+        assert bodies is not None
+        assert bodies is running.reactor._doors.router._bodies
+        bodies._wait_most_s = 0.001
+        assert (await running.fetch("/size", "POST", content=chunks(150_000, 150_000))).text == "300000"
+        assert bodies.used == 0
+        taken = await bodies.take(200_000)
+        answer = await running.fetch("/size", "POST", content=chunks(100_000, 100_000))
+        assert (answer.status_code, answer.headers["retry-after"]) == (503, "5")
+        assert answer.json()["code"] == "TooManyRequestBodies"
+        assert (await running.fetch("/size", "POST", content=chunks(50_000, 49_999))).text == "99999"
+        bodies.give_back(taken)
+        assert (await running.fetch("/size", "POST", content=chunks(100_000, 100_000))).text == "200000"
+        assert bodies.used == 0
+
+
 async def test_the_limits_are_20_mib_each() -> None:
     assert Limits().http_request_bytes == Limits().http_response_bytes == 20 * 1024 * 1024
 

@@ -1,0 +1,189 @@
+"""Large request bodies share a budget, at every HTTP door: the next one waits, small ones never do."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import AsyncIterator, Callable
+from typing import Any
+
+import httpx
+import pytest
+
+from reactor.http.body_budget import LARGE_BODY_BYTES, BodiesBusy, BodyBudget
+from reactor.limits import Limits
+from tests.support.door import Door, open_door
+from tests.unit.http.test_direct import connect, post
+
+ROOM = 400_000
+LARGE = "x" * 150_000
+
+
+async def until(condition: Callable[[], Any]) -> None:
+    async with asyncio.timeout(20):
+        while not condition():
+            await asyncio.sleep(0.001)
+
+
+def budget(door: Door) -> BodyBudget:
+    return door.app._bodies
+
+
+def waiting(door: Door) -> int:
+    return len(budget(door)._waiting)
+
+
+@pytest.fixture
+async def narrow() -> AsyncIterator[Door]:
+    """Room for two large bodies."""
+    async with open_door(limits=Limits(request_bodies_bytes=ROOM, arguments_bytes=1_000_000)) as door:
+        yield door
+
+
+@pytest.fixture
+async def client(narrow: Door) -> AsyncIterator[httpx.AsyncClient]:
+    async with httpx.AsyncClient(base_url=narrow.http, timeout=20) as client:
+        yield client
+
+
+def act(
+    client: httpx.AsyncClient, text: str = LARGE, kind: str = "action", **options: Any
+) -> asyncio.Task[httpx.Response]:
+    body = {"path": "demo:echo", "args": {"text": text}}
+    return asyncio.create_task(client.post(f"/api/{kind}", json=body, **options))
+
+
+async def test_a_large_body_waits_for_its_share_and_small_ones_do_not(narrow: Door, client: httpx.AsyncClient) -> None:
+    held = narrow.backend.hold("action")
+    first, second = act(client), act(client)
+    await until(lambda: narrow.backend.actions_running == 2)
+    third = act(client, kind="query")
+    await until(lambda: waiting(narrow) == 1)
+    assert budget(narrow).used <= ROOM
+    small = {"path": "counters:add", "args": {"name": "a"}}
+    assert (await client.post("/api/mutation", json=small)).json()["value"] == 1
+    almost = {"path": "demo:echo", "args": {"text": "x" * (LARGE_BODY_BYTES - 100)}}
+    assert (await client.post("/api/query", json=almost)).json()["status"] == "success"
+    assert waiting(narrow) == 1
+    held.set()
+    for answer in (await first, await second, await third):
+        assert answer.json()["value"] == {"text": LARGE}
+    assert budget(narrow).used == 0
+
+
+async def test_mutations_count_until_they_are_answered(narrow: Door, client: httpx.AsyncClient) -> None:
+    held = narrow.backend.hold("mutation")
+    body = json.dumps({"path": "counters:add", "args": {"name": "a", "more": LARGE}}).encode()
+    wires = [connect(narrow), connect(narrow), connect(narrow)]
+    async with wires[0] as one, wires[1] as two, wires[2] as three:
+        for wire in (one, two, three):
+            wire.writer.write(post(body))
+        await until(lambda: len(narrow.backend.mutations) == 2 and waiting(narrow) == 1)
+        assert budget(narrow).used == 2 * len(body)
+        held.set()
+        assert sorted([json.loads((await wire.answer())[2])["value"] for wire in (one, two, three)]) == [1, 2, 3]
+    assert budget(narrow).used == 0
+
+
+async def test_who_waits_for_too_long_is_told_when_to_come_back() -> None:
+    limits = Limits(request_bodies_bytes=ROOM, arguments_bytes=1_000_000)
+    async with (
+        open_door(limits=limits, body_wait_s=0.01) as door,
+        httpx.AsyncClient(base_url=door.http, timeout=20) as client,
+    ):
+        held = door.backend.hold("action")
+        running = [act(client), act(client)]
+        await until(lambda: door.backend.actions_running == 2)
+        refused = await act(client, headers={"origin": "http://x"})
+        assert (refused.status_code, refused.headers["retry-after"]) == (503, "5")
+        assert refused.json()["code"] == "TooManyRequestBodies"
+        assert "400000 bytes" in refused.json()["message"]
+        assert refused.headers["access-control-allow-origin"] == "http://x"
+        held.set()
+        await asyncio.gather(*running)
+        assert (await act(client)).status_code == 200
+        assert budget(door).used == 0
+
+
+async def test_bodies_of_unknown_length_hold_the_most_they_may_have_until_they_end(
+    narrow: Door, client: httpx.AsyncClient
+) -> None:
+    body = json.dumps({"path": "demo:echo", "args": {"text": LARGE}}).encode()
+    more = asyncio.Event()
+
+    async def pieces(size: int) -> AsyncIterator[bytes]:
+        yield body[:size]
+        await more.wait()
+        yield body[size:]
+
+    headers = {"content-type": "application/json"}
+    large = asyncio.create_task(client.post("/api/query", content=pieces(120_000), headers=headers))
+    await until(lambda: budget(narrow).used == ROOM)
+    small = json.dumps({"path": "demo:echo", "args": {}}).encode()
+
+    async def slowly() -> AsyncIterator[bytes]:
+        for byte in small:
+            yield bytes([byte])
+
+    assert (await client.post("/api/query", content=slowly(), headers=headers)).json()["status"] == "success"
+    more.set()
+    assert (await large).json()["value"] == {"text": LARGE}
+    assert budget(narrow).used == 0
+
+
+async def test_what_is_larger_than_all_the_room_goes_alone(narrow: Door, client: httpx.AsyncClient) -> None:
+    text = "x" * 500_000
+    assert (await act(client, text)).json()["value"] == {"text": text}
+    assert budget(narrow).used == 0
+
+
+async def test_what_is_too_large_is_refused_without_waiting(narrow: Door, client: httpx.AsyncClient) -> None:
+    held = narrow.backend.hold("action")
+    running = [act(client), act(client)]
+    await until(lambda: narrow.backend.actions_running == 2)
+    assert (await act(client, "x" * 1_100_000)).status_code == 413
+    held.set()
+    await asyncio.gather(*running)
+
+
+async def test_a_client_that_goes_away_gives_back_its_share(narrow: Door) -> None:
+    async with connect(narrow) as wire:
+        wire.writer.write(post(b" " * 300_000, path=b"/api/query")[:-10_000])
+        await until(lambda: budget(narrow).used == 300_000)
+    await until(lambda: budget(narrow).used == 0)
+
+
+async def test_shares_are_given_in_order_and_those_who_give_up_are_in_nobodys_way() -> None:
+    shared = BodyBudget(10, wait_most_s=1000)
+    assert await shared.take(8) == 8
+    large, small, other = (asyncio.create_task(shared.take(size)) for size in (9, 2, 1))
+    await asyncio.sleep(0)
+    assert not small.done(), "who came later does not overtake, or a large one would wait for ever"
+    large.cancel()
+    assert await small == 2
+    assert not other.done()
+    shared.give_back(8)
+    assert await other == 1
+    assert shared.used == 3
+
+
+async def test_a_share_that_comes_as_its_owner_gives_up_is_given_back() -> None:
+    shared = BodyBudget(10, wait_most_s=1000)
+    await shared.take(10)
+    late = asyncio.create_task(shared.take(5))
+    await asyncio.sleep(0)
+    shared.give_back(10)
+    late.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await late
+    assert shared.used == 0
+
+
+async def test_waiting_ends() -> None:
+    shared = BodyBudget(10, wait_most_s=0.001)
+    await shared.take(10)
+    with pytest.raises(BodiesBusy, match="Send this one again in 5 seconds"):
+        await shared.take(1)
+    shared.give_back(10)
+    assert await shared.take(3) == 3
+    assert shared.used == 3
