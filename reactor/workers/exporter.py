@@ -247,7 +247,6 @@ class Exporter:
         complete = [document for document in found if document["state"] == "completed"]
         kept = [d for d in complete[: self._database.limits.exports_kept] if d["expiration_ts"] > now]
         names = {document["zip_object_key"] for document in kept}
-        await anyio.to_thread.run_sync(self._delete_others, names)
         gone = [document["_id"] for document in complete if document["zip_object_key"] not in names]
 
         def forget(tx: WriteTransaction) -> None:
@@ -255,8 +254,10 @@ class Exporter:
                 if transfers.read(tx, EXPORTS, document_id) is not None:
                     tx.delete(tx.catalogue.tables[EXPORTS], document_id)
 
+        # In this order: no export is told to be complete whose archive is gone.
         if gone:
             await self._database.write(forget, background=True)
+        await anyio.to_thread.run_sync(self._delete_others, names)
         self._alarm.set(min((int(document["expiration_ts"]) for document in kept), default=None))
 
     def _delete_others(self, names: set[str]) -> None:

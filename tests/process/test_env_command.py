@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import socket
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -129,5 +130,8 @@ def test_the_key_that_is_kept_with_the_data_is_found(tmp_path: Path) -> None:
     finally:
         process.terminate()
         process.communicate(timeout=30)
-    stopped = reactor("list", cwd=tmp_path)
+    with socket.socket() as nobody:  # at the port where one is looked for then; by default another server may be there
+        nobody.bind(("127.0.0.1", 0))
+        (tmp_path / "pyproject.toml").write_text(f"[tool.reactor]\nport = {nobody.getsockname()[1]}\n")
+        stopped = reactor("list", cwd=tmp_path)
     assert (stopped.returncode, "no server answers at" in stopped.stderr) == (2, True)

@@ -11,6 +11,7 @@ Object.defineProperty(globalThis, "navigator", { value: dom.window.navigator, co
 
 const { default: WebSocket } = await import("ws");
 const React = await import("react");
+const { flushSync } = await import("react-dom");
 const { createRoot } = await import("react-dom/client");
 const { ConvexProvider, ConvexReactClient, useMutation, useAction, usePaginatedQuery, useQueries, useQuery, useConvexConnectionState } =
   await import("convex/react");
@@ -46,6 +47,13 @@ function useTold(root, state) {
   }, [text]);
 }
 
+// As a click does: what it changes at once is rendered at once, not together with an answer that comes quickly.
+function clicked(act) {
+  let answer;
+  flushSync(() => (answer = act()));
+  return answer;
+}
+
 // A list of strings, and a button that appends one optimistically.
 function Board({ root, channel }) {
   const bodies = useQuery(anyApi.messages.bodies, { channel });
@@ -59,8 +67,8 @@ function Board({ root, channel }) {
   });
   const echo = useAction(anyApi.actions.echo);
   handles.set(root, {
-    append: (body) => append({ channel, body }),
-    fail: (body) => fail({ channel, body }),
+    append: (body) => clicked(() => append({ channel, body })),
+    fail: (body) => clicked(() => fail({ channel, body })),
     echo: (value) => echo({ value }),
   });
   useTold(root, encode(bodies));
