@@ -130,9 +130,13 @@ class LiveQueries:
             entry.valid_until = entry.valid_from
             entry.stale_by = EXPIRED
             self._touch_followers(entry)
+        self._uncache(entry)
+        return entry
+
+    def _uncache(self, entry: Entry) -> None:
+        """It is no longer the cache that decides how long it stays."""
         if entry in self._idle:
             self._idle_bytes -= self._idle.pop(entry)
-        return entry
 
     def release(self, entry: Entry) -> None:
         """Nobody follows this entry any more: keep it as a cached result, or forget it."""
@@ -149,8 +153,7 @@ class LiveQueries:
 
     def _forget(self, entry: Entry) -> None:
         self._index.unregister(entry)
-        if entry in self._idle:
-            self._idle_bytes -= self._idle.pop(entry)
+        self._uncache(entry)
         family = self._families.get(entry.family)
         if family is not None and family.get(entry.caller_key) is entry:
             del family[entry.caller_key]
@@ -493,6 +496,8 @@ class LiveQueries:
         return entry
 
     def _merge(self, gone: Entry, kept: Entry) -> None:
+        if gone.followers:
+            self._uncache(kept)
         for followed in list(gone.followers):
             followed.subscriber.move(followed, kept)
         self._forget(gone)

@@ -131,6 +131,20 @@ async def test_a_pull_with_a_later_bound_takes_the_place_of_the_one_before(world
     assert cut.ts >= later
 
 
+async def test_followers_share_a_cut_of_one_moment_but_not_of_another(world: World) -> None:
+    """engine rule 14: however well the result is known, whoever asks for a later time gets that."""
+    a, b = await counters(world, 2)
+    clients = [world.client(("counter", {"id": a})) for _ in range(3)]
+    first = await clients[0].cut()
+    second = await clients[1].cut()
+    later, _ = await world.write(setting(b, 1))
+    third = await clients[2].cut(later)
+
+    assert first is second
+    assert third.ts == later
+    assert third.updates[0].version is first.updates[0].version
+
+
 async def test_a_subscriber_that_was_closed_has_no_more_cuts(world: World) -> None:
     client = world.client()
     client.subscriber.close()

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import socket
-from collections.abc import AsyncIterator, Callable, Iterable, MutableMapping
+from collections.abc import AsyncIterator, Callable, Collection, MutableMapping
 from contextlib import asynccontextmanager
 from typing import Any
 
@@ -51,7 +51,7 @@ class HandLink:
         if became_full and self.on_full is not None:
             self.on_full()
 
-    def send(self, messages: Iterable[Message]) -> None:
+    def send(self, messages: Collection[Message]) -> None:
         for message in messages:
             self.sent.append(json.loads(whole(message)))
             if self.full_after is not None:
