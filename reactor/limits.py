@@ -84,6 +84,8 @@ class Limits(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     # All HTTP requests but uploads of files and of imports.
     request_bodies_bytes: int = 256 * MIB
     """Large bodies that are in memory at a time; further ones wait, and are refused with 503 when they wait for long."""
+    request_stall_s: float = 30.0
+    """A request whose head is not complete after this long, or of whose body less than 64 KiB came in it, is given up (408)."""
 
     # HTTP actions; their time is that of actions.
     http_request_bytes: int = 20 * MIB

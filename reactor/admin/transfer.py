@@ -14,7 +14,7 @@ import msgspec
 
 from reactor.errors import LimitExceeded, ReactorError, StoreError, Unavailable
 from reactor.http.access import WhoAsks, require_admin
-from reactor.http.request import ClientGone, Handler, HttpError, Request
+from reactor.http.request import OWN_PACE, ClientGone, Handler, HttpError, Request
 from reactor.limits import Limits
 from reactor.workers.exporter import Exporter, ExportRefused
 from reactor.workers.import_request import ImportRequest
@@ -103,6 +103,7 @@ class TransferApi:
 
     async def upload_part(self, request: Request) -> None:
         """POST /api/import/upload_part?uploadToken=&partNumber=, the octets: answers the part's token, a JSON string."""
+        request.scope[OWN_PACE] = True
         parameters = request.query_parameters()
         number = parameters.get("partNumber", "")
         if not (number.isascii() and number.isdigit() and len(number) < 6):
@@ -129,6 +130,7 @@ class TransferApi:
 
     async def import_at_once(self, request: Request) -> None:
         """POST /api/import?tableName=&format=&mode=, the file: answers {"numWritten"} when all is done."""
+        request.scope[OWN_PACE] = True
         given = {name: value for name, value in request.query_parameters().items() if value}
         try:
             asked = msgspec.convert({"mode": "requireEmpty", "format": "jsonLines", **given}, ImportRequest)

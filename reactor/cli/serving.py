@@ -14,6 +14,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from typing import Any
 
 from reactor import faults
@@ -249,7 +250,7 @@ def _uvicorn(app: Any, settings: Settings) -> Any:
             app,
             interface="asgi3",
             lifespan="off",
-            http=SyncHttpProtocol,
+            http=partial(SyncHttpProtocol, request_stall_s=settings.limits.request_stall_s),  # type: ignore[arg-type]
             ws=SyncWebSocketProtocol,
             ws_max_size=settings.limits.client_message_bytes,
             ws_per_message_deflate=settings.compress_messages,

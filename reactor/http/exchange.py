@@ -7,7 +7,7 @@ from typing import Any, Final
 
 from reactor.errors import LimitExceeded
 from reactor.http.body_budget import BodyShare
-from reactor.http.request import Receive, Scope, Send
+from reactor.http.request import OWN_PACE, Receive, Scope, Send
 from reactor.limits import Limits
 from reactor.runtime.http_cors import Cors
 
@@ -41,6 +41,7 @@ class Exchange:
         """Whether the head of the answer is out."""
         self.status = 0
         """Of the answer, once it has begun."""
+        scope[OWN_PACE] = True  # actions have a time limit, and may stream both ways
         self._scope, self._receive, self._send, self._limits = scope, receive, send, limits
         self._is_head = scope["method"] == "HEAD"
         self._without_body = scope["method"] in WITHOUT_BODY

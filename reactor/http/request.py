@@ -5,7 +5,7 @@ from __future__ import annotations
 import random
 import re
 from collections.abc import Awaitable, Callable, Iterable, MutableMapping
-from typing import Any
+from typing import Any, Final
 from urllib.parse import parse_qsl
 
 import msgspec
@@ -21,6 +21,7 @@ from reactor.http.body_budget import (
 from reactor.http.cors import cors_headers
 
 __all__ = [
+    "OWN_PACE",
     "Answer",
     "DirectHandler",
     "Handler",
@@ -39,6 +40,9 @@ __all__ = [
 Scope = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
 Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
+
+OWN_PACE: Final = "reactor.own_pace"
+"""In the scope of a request: who reads its body sees to it that it comes, so nobody else does."""
 
 _SLASHES = re.compile("//+")
 _JSON = (b"content-type", b"application/json")

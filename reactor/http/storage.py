@@ -18,7 +18,7 @@ from typing import Final
 import msgspec
 
 from reactor.errors import InvalidValue, LimitExceeded
-from reactor.http.request import ClientGone, Handler, HttpError, Request
+from reactor.http.request import OWN_PACE, ClientGone, Handler, HttpError, Request
 from reactor.limits import Limits
 from reactor.model.files import StoredEntry
 from reactor.runtime.file_service import FILE_PATH, UPLOAD_PATH, FileService
@@ -70,6 +70,7 @@ class StorageApi:
 
     async def upload(self, request: Request) -> None:
         """POST /api/storage/upload?token="""
+        request.scope[OWN_PACE] = True
         try:
             self._files.check_token(request.query_parameters().get("token", ""))
         except InvalidValue as error:

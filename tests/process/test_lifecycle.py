@@ -393,3 +393,15 @@ def _child_of(pid: int) -> int:
     children = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
     assert len(children) == 1, children
     return int(children[0])
+
+
+def test_requests_that_do_not_go_on_are_given_up_on_both_ports(app: Path, server: Server) -> None:
+    (app / "pyproject.toml").write_text("[tool.reactor.limits]\nrequest_stall_s = 0.1\n")
+    running = server(app).start()
+    for port in (running.port, running.site_port):
+        with socket.create_connection(("127.0.0.1", port), timeout=30) as client:
+            client.sendall(b"POST /api/query HTTP/1.1\r\nhost: x\r\ncontent-")
+            answer = b"".join(iter(lambda: client.recv(4096), b""))
+            assert answer.startswith(b"HTTP/1.1 408 Request Timeout\r\n")
+            assert b"RequestTimeout" in answer
+    assert running.query("notes:count") == 0

@@ -7,6 +7,7 @@ import contextlib
 import socket
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import uvicorn
@@ -70,7 +71,7 @@ async def open_door(
     app: Any = Router(functions, sync, version="0.1.0", instance_name="test", fallback=fallback, bodies=bodies)
     config = uvicorn.Config(
         wrap(app) if wrap is not None else app,
-        http=SyncHttpProtocol if own_transport else "httptools",
+        http=partial(SyncHttpProtocol, request_stall_s=limits.request_stall_s) if own_transport else "httptools",  # type: ignore[arg-type]
         ws=SyncWebSocketProtocol if own_transport else "websockets-sansio",
         ws_max_size=limits.client_message_bytes,
         ws_per_message_deflate=compress,
@@ -81,6 +82,7 @@ async def open_door(
         proxy_headers=False,
         server_header=False,
         date_header=False,
+        timeout_keep_alive=75,
         timeout_graceful_shutdown=5,
     )
     config.load()
