@@ -4,6 +4,7 @@ Writers maintain an index from the commit that adds it; the backfill enters the 
 milliseconds, each a commit that also notes how far it came. So it can end and go on at any step, in another process too,
 and two that fill one index only take turns. A step ends early when a client's mutation waits, and the next one then lets
 clients have most of the writer's time; what was entered while they write is brought to its place bit by bit (`Pace`).
+Keys of a database index are read and put in order apart from that (`key_slices`); if it ends within a slice, that is entered again.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ from typing import Any, Final
 from reactor.engine.commit_record import ANY_INDEX, ANY_TABLE, CommitKind, CommitRecord
 from reactor.engine.database import Database
 from reactor.engine.index_kinds import fill
+from reactor.engine.key_slices import KeySlice, read_slice
 from reactor.engine.pace import Pace
 from reactor.engine.ranges import make_range
 from reactor.engine.transaction import Transaction
@@ -105,8 +107,14 @@ async def fill_index(database: Database, index: IndexInfo, report: Progress | No
     first = state.entered
     if first:
         logger.info("%s: going on at %s of about %s documents", what, f"{first:,}", f"{total:,}")
+    keys: KeySlice | None = None
     while True:
-        step = _Step(database, index)
+        if index.kind == "database" and (keys is None or not keys.is_of_use):
+            table = database.catalogue.tables.get(index.table)
+            if table is None:
+                return
+            keys = await read_slice(database, table, index, state.cursor, pace, keys)
+        step = _Step(database, index, keys)
         stepped = time.monotonic()
         if stepped - told < TELL_S:
             await database.store.write(step.run)
@@ -156,7 +164,7 @@ async def _tell(database: Database, step: _Step) -> None:
 class _Step:
     """One step: documents entered for a few milliseconds, in one transaction with the note of how far it came."""
 
-    def __init__(self, database: Database, index: IndexInfo) -> None:
+    def __init__(self, database: Database, index: IndexInfo, keys: KeySlice | None) -> None:
         self.index = index
         self.state: Backfill | None = None
         """How far it is after the step; None when there is nothing left to do."""
@@ -166,7 +174,7 @@ class _Step:
         self.was_in_the_way = False
         self.took_s = 0.0
         """Of the writer's time."""
-        self._database = database
+        self._database, self._keys = database, keys
 
     def run(self, writer: Writer) -> None:
         writer.begin(durable=False)  # lost steps are made again, from the cursor that is lost with them
@@ -176,24 +184,42 @@ class _Step:
     def work(self, writer: Writer) -> None:
         """On the writer's thread, inside a transaction."""
         began = time.monotonic()
-        index, database = self.index, self._database
-        state = writer.get_backfill(index)
+        state = writer.get_backfill(self.index)
         if state is None:
             return  # full, or dropped with its index
-        by_id = database.store.catalogue.tables[index.table].indexes[BY_ID]
-        start, entered = state.cursor, state.entered
+        if self._keys is None:
+            self.state = self._documents(writer, state, began)
+        elif self._keys.begin_step(writer, state):
+            self.state = self._ordered(writer, self._keys, began)
+        else:
+            self.state = state  # another slice has to be read
+            return
+        self.was_last = self.state is None
+        writer.put_backfill(self.index, self.state)
+        self.took_s = time.monotonic() - began
+
+    def _is_over(self, began: float) -> bool:
+        self.was_in_the_way = self.was_in_the_way or self._database.waiting_jobs > 0
+        return self.was_in_the_way or time.monotonic() - began > STEP_S
+
+    def _ordered(self, writer: Writer, keys: KeySlice, began: float) -> Backfill | None:
+        while True:
+            keys.enter(writer, CHUNK_ROWS)
+            if keys.is_entered or self._is_over(began):
+                break
+        self.entered = keys.before + keys.entered
+        return keys.noted()
+
+    def _documents(self, writer: Writer, state: Backfill, began: float) -> Backfill | None:
+        by_id = self._database.store.catalogue.tables[self.index.table].indexes[BY_ID]
+        start, self.entered = state.cursor, state.entered
         while True:
             rows = writer.scan(by_id, start, None, reverse=False, limit=CHUNK_ROWS)
             documents: list[Any] = [decode(body) for _, body in rows]
-            fill(writer, index, documents)
-            if rows:
-                start = rows[-1][0] + b"\x00"
-            entered += len(rows)
-            self.was_in_the_way = self.was_in_the_way or database.waiting_jobs > 0
-            if not rows or self.was_in_the_way or time.monotonic() - began > STEP_S:
-                break
-        self.entered = entered
-        self.was_last = not rows
-        self.state = Backfill(start, entered) if rows else None
-        writer.put_backfill(index, self.state)
-        self.took_s = time.monotonic() - began
+            fill(writer, self.index, documents)
+            self.entered += len(rows)
+            if not rows:
+                return None
+            start = rows[-1][0] + b"\x00"
+            if self._is_over(began):
+                return Backfill(start, self.entered)

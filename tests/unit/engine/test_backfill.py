@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import random
+from collections.abc import Awaitable, Callable
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -11,14 +12,15 @@ from typing import Any
 import pytest
 
 from reactor import faults
-from reactor.engine import backfill, pace
+from reactor.engine import backfill, key_slices, pace
 from reactor.engine.backfill import AFTER_STEP, fill_index, index_states
 from reactor.engine.deploy import WantedIndex, deploy
 from reactor.engine.index_keys import key_parts
+from reactor.engine.key_slices import KeySlice
 from reactor.engine.transaction import Transaction
 from reactor.errors import SchemaError, StoreError
 from reactor.store.catalogue import IndexInfo
-from reactor.store.protocol import Backfill
+from reactor.store.protocol import Backfill, SnapshotEnded
 from reactor.values.wire import decode
 from reactor.workers.backfill import BackfillWorker
 from reactor.workers.loading import Loader
@@ -62,7 +64,8 @@ async def die_after(path: Path, wanted: Any, steps: int) -> None:
     await first.database.close()
 
 
-async def test_a_deploy_goes_on_where_one_that_died_came_to(tmp_path: Path) -> None:
+async def test_a_deploy_goes_on_where_one_that_died_came_to(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(key_slices, "SLICE_ROWS", backfill.CHUNK_ROWS)
     await die_after(tmp_path, table(BY_N), 3)
     second = await open_harness(tmp_path)
     assert await filled(second) is not None
@@ -73,6 +76,27 @@ async def test_a_deploy_goes_on_where_one_that_died_came_to(tmp_path: Path) -> N
     assert reported[0] == 4 * backfill.CHUNK_ROWS
     assert states(second) == {"by_n": "ready"}
     assert await filled(second) is None
+    assert await second.database.read(entries) == 500
+    await second.database.close()
+
+
+async def test_a_slice_that_was_not_entered_to_its_end_is_entered_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """And nothing is counted twice, of this slice or of those before it."""
+    monkeypatch.setattr(key_slices, "SLICE_ROWS", 100)
+    await die_after(tmp_path, table(BY_N), 6)
+    second = await open_harness(tmp_path)
+    left = await filled(second)
+    assert left is not None
+    assert left.entered == 164
+    reported: list[int] = []
+
+    await deploy(second.database, table(BY_N), progress=lambda what, count, total: reported.append(count))
+
+    assert reported[0] == 100 + backfill.CHUNK_ROWS
+    assert reported == sorted(reported)
+    assert max(reported) == 500
     assert await second.database.read(entries) == 500
     await second.database.close()
 
@@ -213,7 +237,11 @@ async def test_queries_see_how_far_an_index_is_filled_and_are_told_of_more(
     assert seen == [("by_n", "staged", None, None)]
 
 
-async def test_with_writers_beside_the_index_is_what_a_fresh_scan_gives(engine: Harness) -> None:
+@pytest.mark.parametrize("slice_rows", [50, 65_536])
+async def test_with_writers_beside_the_index_is_what_a_fresh_scan_gives(
+    engine: Harness, monkeypatch: pytest.MonkeyPatch, slice_rows: int
+) -> None:
+    monkeypatch.setattr(key_slices, "SLICE_ROWS", slice_rows)
     rng = random.Random(6)
     await fill(engine, 2000)
     ids = await engine.database.read(document_ids)
@@ -237,6 +265,11 @@ async def test_with_writers_beside_the_index_is_what_a_fresh_scan_gives(engine: 
     await running
 
     assert changes > 5
+    await assert_whole(engine)
+
+
+async def assert_whole(engine: Harness) -> None:
+    """The index has the keys of the documents that there are, and no others."""
 
     def compare(tx: Transaction) -> tuple[list[bytes], list[bytes]]:
         info = tx.catalogue.tables["rows"]
@@ -248,6 +281,123 @@ async def test_with_writers_beside_the_index_is_what_a_fresh_scan_gives(engine: 
     expected, found = await engine.database.read(compare)
     assert found == expected
     assert await engine.database.read(entries) == len(expected)
+
+
+class Between:
+    """Calls `work` once, between the reading of a slice and its entering."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch, work: Callable[[KeySlice], Awaitable[object]]) -> None:
+        self.slices: list[KeySlice] = []
+        read_slice = key_slices.read_slice
+
+        async def reading(*args: Any) -> KeySlice:
+            found = await read_slice(*args)
+            self.slices.append(found)
+            if len(self.slices) == 1:
+                await work(found)
+            return found
+
+        monkeypatch.setattr(backfill, "read_slice", reading)
+
+
+async def test_what_is_written_between_reading_and_entering_is_entered_as_it_is_then(
+    engine: Harness, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Also where a write left the index alone, because it changed another field or nothing."""
+    await fill(engine, 300)
+    ids = await engine.database.read(document_ids)
+    await deploy(engine.database, table(STAGED))
+
+    def change(tx: Any) -> None:
+        info = tx.table("rows")
+        for at, document_id in enumerate(ids):
+            if at % 5 == 0:
+                tx.patch(info, document_id, {"n": 1000 + at})
+            elif at % 5 == 1:
+                tx.delete(info, document_id)
+            elif at % 5 == 2:
+                tx.patch(info, document_id, {"other": at})
+            elif at % 5 == 3:
+                tx.patch(info, document_id, {})
+        tx.insert("rows", {"n": 7})
+
+    between = Between(monkeypatch, lambda _: engine.write(change))
+    await fill_index(engine.database, by_n(engine))
+    assert len(between.slices) == 1
+    assert await filled(engine) is None
+    await assert_whole(engine)
+
+
+async def test_a_slice_from_before_what_the_log_still_has_is_read_again(
+    engine: Harness, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nobody could tell what was written since."""
+    await fill(engine, 300)
+    ids = await engine.database.read(document_ids)
+    await deploy(engine.database, table(STAGED))
+
+    async def forget(_: KeySlice) -> None:
+        await engine.write(lambda tx: [tx.delete(tx.table("rows"), document_id) for document_id in ids[:200]])
+        await engine.write(lambda tx: tx.insert("rows", {"n": 7}))
+
+        def prune(writer: Any) -> None:
+            writer.begin()
+            writer._raw.execute("DELETE FROM log WHERE ts < ?", (writer.ts,))
+            writer.commit()
+
+        await engine.database.store.write(prune)
+
+    between = Between(monkeypatch, forget)
+    await fill_index(engine.database, by_n(engine))
+    assert len(between.slices) == 2
+    await assert_whole(engine)
+
+
+async def test_what_a_failing_disk_takes_back_of_a_slice_is_entered_again(engine: Harness) -> None:
+    """A step is no durable commit: the file may be opened anew without the last ones, while the process goes on."""
+    await fill(engine, 300)
+    await deploy(engine.database, table(STAGED))
+    steps = 0
+
+    def lose(writer: Any) -> None:
+        writer.begin()
+        writer._raw.execute(f"DELETE FROM i_{by_n(engine).number}")
+        writer.put_backfill(by_n(engine), Backfill())
+        writer.commit()
+
+    def step() -> None:
+        nonlocal steps
+        steps += 1
+        if steps == 4:
+            losing.append(asyncio.ensure_future(engine.database.store.write(lose)))
+
+    losing: list[asyncio.Future[None]] = []
+    faults.arm(AFTER_STEP, step)
+    await fill_index(engine.database, by_n(engine))
+    faults.disarm_all()
+    await losing[0]
+    assert await filled(engine) is None
+    await assert_whole(engine)
+
+
+async def test_reading_that_is_broken_off_is_tried_again(engine: Harness, monkeypatch: pytest.MonkeyPatch) -> None:
+    """When the write-ahead log grows too long, the store ends snapshots; a deploy does not fail because of that."""
+    monkeypatch.setattr(key_slices, "READ_S", 0.0)
+    await fill(engine, 300)
+    await deploy(engine.database, table(STAGED))
+    read, reads = KeySlice._entry, 0
+
+    def ended(keys: KeySlice, body: bytes) -> tuple[bytes, str]:
+        nonlocal reads
+        reads += 1
+        if reads in (10, 100):
+            raise SnapshotEnded("The read took too long.")
+        return read(keys, body)
+
+    monkeypatch.setattr(KeySlice, "_entry", ended)
+    await fill_index(engine.database, by_n(engine))
+    assert reads > 300
+    await assert_whole(engine)
 
 
 async def test_what_is_entered_while_clients_write_is_brought_to_its_place_bit_by_bit(
