@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, cast
 
 import pytest
 from hypothesis import given
@@ -155,3 +155,33 @@ def test_a_frame_of_64_kib_has_the_long_header() -> None:
     buffers: list[bytes | memoryview] = []
     transport._add_frames(buffers, (b"a" * 65535, b"b"))
     assert unframed(b"".join(buffers)) == [(1, True, b"a" * 65535 + b"b")]
+
+
+class Wire:
+    """As much of a connection as `TransportLink.send` looks at."""
+
+    def __init__(self) -> None:
+        self.transport, self.conn, self.extensions = self, self, []
+        self.written = b""
+
+    def is_closing(self) -> bool:
+        return False
+
+    def write(self, data: bytes | memoryview) -> None:
+        self.written += data
+
+    def writelines(self, buffers: list[bytes | memoryview]) -> None:
+        self.written += b"".join(buffers)
+
+
+@pytest.mark.parametrize("size", [1, 125, 126, 127, 65534, 65535, 65536, 65537])
+@pytest.mark.parametrize("cut", [None, 0, 1])
+def test_a_message_alone_has_the_frame_that_it_has_among_others(size: int, cut: int | None) -> None:
+    """client-protocol 56: the way of most transitions against the general one, around the sizes where headers change."""
+    message: Message = b"m" * size if cut is None else (b"m" * cut, b"m" * (size - cut))
+    alone, among = Wire(), Wire()
+    transport.TransportLink(cast("Any", alone)).send([message])
+    transport.TransportLink(cast("Any", among)).send([message, message])
+
+    assert unframed(alone.written) == [(1, True, b"m" * size)]
+    assert among.written == alone.written * 2
