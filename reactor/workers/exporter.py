@@ -128,14 +128,19 @@ class Exporter:
         await self._expire()
 
     async def cancel(self, export_id: str) -> None:
-        """End an export that is going on. Raises ExportRefused for one that is not."""
+        """End an export that is going on. Raises ExportRefused for one that is not, be it completed meanwhile."""
         if self._running is None or self._running[0] != export_id:
             raise ExportRefused("This export is not going on.", code="ExportNotInProgress")
         task = self._running[1]
-        task.cancel()
+        if not task.cancelling():  # a second time would break off what the first one has to be followed by
+            task.cancel()
         await asyncio.gather(task, return_exceptions=True)
-        self._running = None
-        await self._end(export_id, "canceled", "The export was canceled.")  # also when it had not begun
+        if self._running is not None and self._running[1] is task:  # it had not begun
+            self._running = None
+        await self._end(export_id, "canceled", "The export was canceled.")
+        document = await self._database.read(lambda tx: transfers.read(tx, EXPORTS, export_id))
+        if document is not None and document["state"] == "completed":
+            raise ExportRefused("It is too late to cancel this export: it is completed.", code="ExportCompleted")
 
     # The work
 

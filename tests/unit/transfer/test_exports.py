@@ -17,7 +17,7 @@ from reactor.transfer.rows import ImportRefused
 from reactor.transfer.uniform import from_uniform, to_uniform
 from reactor.values.types import Int64, values_equal
 from reactor.values.wire import encode
-from reactor.workers.exporter import ExportRefused
+from reactor.workers.exporter import BEFORE_DONE, ExportRefused
 from tests.unit.transfer.conftest import Deployment, entries_of, make_zip
 
 VALUES = {
@@ -169,6 +169,22 @@ async def test_an_export_can_be_canceled(deployment: Deployment) -> None:
     assert caught.value.code == "ExportNotComplete"
     assert deployment.left_over() == []
     await deployment.export()
+
+
+async def test_an_export_that_is_canceled_too_late_is_told_as_completed(deployment: Deployment) -> None:
+    exporter = deployment.reactor.exporter
+    export_id = await exporter.request(include_storage=False)
+    canceling: list[asyncio.Task[None]] = []
+    faults.arm(BEFORE_DONE, lambda: canceling.extend(asyncio.create_task(exporter.cancel(export_id)) for _ in range(2)))
+    assert exporter._running is not None
+    await exporter._running[1]
+    for task in canceling:
+        with pytest.raises(ExportRefused, match="too late") as caught:
+            await task
+        assert caught.value.code == "ExportCompleted"
+    path, document = await exporter.find(export_id)
+    assert path.stat().st_size == document["size"]
+    assert deployment.left_over() == []
 
 
 async def test_append_adds_a_snapshot_s_documents(deployment: Deployment, second: Deployment) -> None:
