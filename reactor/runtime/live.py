@@ -17,19 +17,18 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections import OrderedDict
 from collections.abc import Callable
 from typing import Final
 
 from reactor.auth.identity import Caller
 from reactor.engine.commit_record import CommitRecord
 from reactor.engine.database import Database
-from reactor.engine.invalidation import InvalidationIndex
 from reactor.engine.transaction import Transaction
 from reactor.model.environment import TABLE as ENVIRONMENT
 from reactor.runtime.executions import Door, Executions, Finished
 from reactor.runtime.failures import new_request_id
-from reactor.runtime.query_entry import SHARED, Entry, Family, QueryCall, QueryRun, make_version
+from reactor.runtime.query_entries import QueryEntries
+from reactor.runtime.query_entry import SHARED, Entry, QueryCall, QueryRun, make_version
 from reactor.runtime.reruns import EXPIRED, IDENTITY, Reruns
 from reactor.runtime.subscriber import LiveSubscriber
 from reactor.runtime.waist import Success
@@ -61,10 +60,7 @@ class LiveQueries:
         self._database = database
         self._run = run
         self._executions = executions or Executions()
-        self._index: InvalidationIndex[Entry] = InvalidationIndex()
-        self._families: dict[Family, dict[str, Entry]] = {}
-        self._idle: OrderedDict[Entry, int] = OrderedDict()
-        self._idle_bytes = 0
+        self._entries = QueryEntries(database.limits.cached_query_bytes)
         self._asking: dict[LiveSubscriber, None] = {}
         self._parked: dict[LiveSubscriber, None] = {}
         """They would ask, but for what the slow lane has or keeps from running: the other waves don't look at them."""
@@ -91,13 +87,12 @@ class LiveQueries:
 
     @property
     def entry_count(self) -> int:
-        return sum(map(len, self._families.values()))
+        return len(self._entries)
 
     @property
     def subscription_count(self) -> int:
         """How many queries are followed, each follower counted."""
-        families = self._families.values()
-        return sum(len(entry.followers) for family in families for entry in family.values())
+        return sum(len(entry.followers) for entry in self._entries)
 
     async def close(self) -> None:
         """Stop the waves; cuts that are being waited for are cancelled."""
@@ -116,13 +111,8 @@ class LiveQueries:
 
     def entry_for(self, call: QueryCall) -> Entry:
         """The entry this call shares, made if need be."""
-        family = self._families.get(call.family)
-        if family is None:
-            family = self._families[call.family] = {}
-        entry = family.get(SHARED) or family.get(call.caller.key)
-        if entry is None:
-            entry = family[call.caller.key] = Entry(call)
-        elif (
+        entry = self._entries.of(call)
+        if (
             entry.observed_time
             and entry.is_fresh
             and self._database.clock.now_ns() - entry.ran_at_ns > TIME_SENSITIVE_NS
@@ -130,35 +120,11 @@ class LiveQueries:
             entry.valid_until = entry.valid_from
             entry.stale_by = EXPIRED
             self._touch_followers(entry)
-        self._uncache(entry)
         return entry
 
-    def _uncache(self, entry: Entry) -> None:
-        """It is no longer the cache that decides how long it stays."""
-        if entry in self._idle:
-            self._idle_bytes -= self._idle.pop(entry)
-
     def release(self, entry: Entry) -> None:
-        """Nobody follows this entry any more: keep it as a cached result, or forget it."""
-        if entry.followers or entry.in_flight or entry in self._idle:
-            return
-        if not entry.is_fresh or entry.version is None or not isinstance(entry.version.outcome, Success):
-            self._forget(entry)
-            return
-        size = entry.size
-        self._idle[entry] = size
-        self._idle_bytes += size
-        while self._idle_bytes > self._database.limits.cached_query_bytes:
-            self._forget(next(iter(self._idle)))
-
-    def _forget(self, entry: Entry) -> None:
-        self._index.unregister(entry)
-        self._uncache(entry)
-        family = self._families.get(entry.family)
-        if family is not None and family.get(entry.caller_key) is entry:
-            del family[entry.caller_key]
-            if not family:
-                del self._families[entry.family]
+        """Nobody follows this entry any more."""
+        self._entries.release(entry)
 
     def served_from_cache(self, entry: Entry, caller: Caller, door: Door) -> None:
         """Somebody new gets the result that an entry has: report it."""
@@ -175,14 +141,7 @@ class LiveQueries:
     # Commits
 
     def _on_commit(self, record: CommitRecord) -> None:
-        for entry in self._index.touched_by(record):
-            if entry.valid_until is not None:
-                continue
-            entry.valid_until = record.ts
-            entry.stale_by = record
-            if entry in self._idle:
-                self._forget(entry)
-                continue
+        for entry in self._entries.made_stale_by(record):
             self._touch_followers(entry)
 
     def _touch_followers(self, entry: Entry) -> None:
@@ -223,7 +182,7 @@ class LiveQueries:
             self.ask(subscriber)
 
     def _park(self) -> None:
-        for subscriber in [s for s in self._asking if self._waits_for_slow_lane(s)]:
+        for subscriber in [s for s in self._asking if not self._may_join(s)]:
             del self._asking[subscriber]
             self._parked[subscriber] = None
 
@@ -255,13 +214,14 @@ class LiveQueries:
             if subscriber.busy and subscriber.is_ready(now):  # as it was before the deliveries to others
                 subscriber.deliver(now)
 
-    def _waits_for_slow_lane(self, subscriber: LiveSubscriber) -> bool:
-        """Whether something it needs is in flight there, or has to wait until the lane is free."""
+    def _may_join(self, subscriber: LiveSubscriber) -> bool:
+        """Whether nothing it needs is in flight elsewhere."""
+        slow_busy = self._slow is not None
         for followed in subscriber.touched.values():
             entry = followed.entry
-            if entry.in_flight or (not entry.is_fresh and self._is_slow(entry)):
-                return True
-        return False
+            if entry.in_flight or (slow_busy and not entry.is_fresh and self._is_slow(entry)):
+                return False
+        return True
 
     def _is_slow(self, entry: Entry) -> bool:
         return self._usual_s.get(entry.call.path, 0.0) > SLOW_S
@@ -439,14 +399,14 @@ class LiveQueries:
         entry.read_set = run.read_set
         entry.observed_time = run.observed_time
         entry.ran_at_ns = self._database.clock.now_ns()
-        self._index.register(entry, run.read_set)
+        self._entries.register(entry, run.read_set)
         if run.observed_identity:
             if entry.caller_key == SHARED:
                 waiting = self._split(wave, lane, entry, waiting)
         elif entry.caller_key != SHARED:
-            entry = self._share(wave, entry)
+            entry = self._entries.share(entry, wave.ts)
         if isinstance(run.outcome, Success) and run.outcome.journal != entry.call.journal:
-            self._rekey(entry, run.outcome.journal)
+            self._entries.rekey(entry, run.outcome.journal)
         if not entry.is_fresh:
             self._touch_followers(entry)
         if self._parked:
@@ -475,33 +435,6 @@ class LiveQueries:
         elif seconds > SLOW_S:
             self._usual_s[path] = seconds
 
-    def _share(self, wave: Wave, entry: Entry) -> Entry:
-        """The run did not look at the identity: everybody may use its result. Returns the entry that now holds it."""
-        family = self._families.get(entry.family)
-        if family is None or family.get(entry.caller_key) is not entry:
-            return entry
-        shared = family.get(SHARED)
-        if shared is None:
-            del family[entry.caller_key]
-            entry.caller_key = SHARED
-            family[SHARED] = entry
-            # Those that were made for other identities and have not run yet need not run.
-            for other in list(family.values()):
-                if other is not entry and other.version is None and not other.in_flight:
-                    self._merge(other, entry)
-            return entry
-        if shared.valid_at(wave.ts) and not shared.in_flight:
-            self._merge(entry, shared)
-            return shared
-        return entry
-
-    def _merge(self, gone: Entry, kept: Entry) -> None:
-        if gone.followers:
-            self._uncache(kept)
-        for followed in list(gone.followers):
-            followed.subscriber.move(followed, kept)
-        self._forget(gone)
-
     def _split(
         self, wave: Wave, lane: list[Entry], entry: Entry, waiting: list[LiveSubscriber]
     ) -> list[LiveSubscriber]:
@@ -509,16 +442,11 @@ class LiveQueries:
 
         Returns who of those that wait for the run it still serves.
         """
-        family = self._families.setdefault(entry.family, {})
-        if family.get(SHARED) is entry:
-            del family[SHARED]
-        owner = entry.call.caller.key
-        entry.caller_key = owner
-        family[owner] = entry
+        self._entries.claim(entry)
         served = dict.fromkeys(s for s in waiting if s.wave is wave)
         for followed in list(entry.followers):
             subscriber = followed.subscriber
-            if subscriber.caller.key == owner:
+            if subscriber.caller.key == entry.caller_key:
                 continue
             call = QueryCall(entry.call.path, entry.call.args, entry.call.journal, subscriber.caller)
             own = self.entry_for(call)
@@ -536,14 +464,3 @@ class LiveQueries:
                 else:
                     subscriber.give_up(wave)
         return list(served)
-
-    def _rekey(self, entry: Entry, journal: str | None) -> None:
-        """A run that fixed the end of its page goes on under that journal; newcomers without one get a page of their own."""
-        family = self._families.get(entry.family)
-        if family is not None and family.get(entry.caller_key) is entry:
-            del family[entry.caller_key]
-            if not family:
-                del self._families[entry.family]
-        entry.call = entry.call.with_journal(journal)
-        entry.family = entry.call.family
-        self._families.setdefault(entry.family, {}).setdefault(entry.caller_key, entry)

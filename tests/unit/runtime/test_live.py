@@ -476,9 +476,9 @@ async def test_removing_queries_and_closing_leaves_nothing_registered(world: Wor
     await world.write(lambda tx: [setting(i, 1)(tx) for i in ids])
 
     assert world.live.entry_count == 0
-    assert len(world.live._index) == 0
-    assert not world.live._idle
-    assert world.live._idle_bytes == 0
+    assert len(world.live._entries._index) == 0
+    assert not world.live._entries._idle
+    assert world.live._entries._idle_bytes == 0
 
 
 async def test_after_random_writes_every_client_holds_what_a_fresh_one_would_be_told(world: World) -> None:

@@ -23,7 +23,7 @@ __all__ = ["world"]
 
 def counted(live: LiveQueries) -> tuple[int, int]:
     """What the cache believes it holds, and what it holds."""
-    return live._idle_bytes, sum(live._idle.values())
+    return live._entries._idle_bytes, sum(live._entries._idle.values())
 
 
 async def leave_while_it_runs(world: World, clients: list[Any]) -> None:
@@ -167,7 +167,7 @@ async def test_a_result_that_is_fresh_keeps_no_commit_in_memory(world: World) ->
     await world.write(setting(a, 1))
     await client.next()
 
-    assert [e.stale_by for family in world.live._families.values() for e in family.values()] == [None]
+    assert [entry.stale_by for entry in world.live._entries] == [None]
 
 
 async def test_what_an_entry_keeps_for_its_followers_is_never_older_than_its_result(world: World) -> None:
