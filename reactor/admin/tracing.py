@@ -2,7 +2,8 @@
 
 A listener of executions: spans are made when the outermost execution has ended, from the times that were measured, so a
 function that runs does no more work for being traced. A request that carries a `traceparent` header is the parent of what
-it runs. Nothing of OpenTelemetry is imported unless a deployment is given a tracer.
+it runs. Below a mutation that did not fail, a span `commit` tells how long it then waited for the rest of its batch and for the
+disk; the mutation's own lasts until then, as its caller's wait does. Nothing of OpenTelemetry is imported unless a deployment is given a tracer.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ from collections import OrderedDict
 from typing import TYPE_CHECKING, Any, Final
 
 from reactor.config import ConfigError
-from reactor.runtime.executions import Executions, Finished
+from reactor.runtime.executions import Executions, Finished, wall_clock_ns
 
 if TYPE_CHECKING:
     from opentelemetry.trace import TracerProvider
@@ -42,8 +43,8 @@ class Tracing:
 
     def __init__(self, executions: Executions, provider: TracerProvider) -> None:
         self._tracer = provider.get_tracer("reactor")
-        self._children: OrderedDict[str, list[Finished]] = OrderedDict()
-        """By the action that they wait for."""
+        self._children: OrderedDict[str, list[tuple[Finished, int]]] = OrderedDict()
+        """By the action that they wait for, with when they were told of, in nanoseconds since 1970."""
         self._parents: OrderedDict[str, Any] = OrderedDict()
         """Contexts by request id."""
         self.stop = executions.listen(self._finished)
@@ -63,14 +64,16 @@ class Tracing:
                 self._parents.popitem(last=False)
 
     def _finished(self, finished: Finished) -> None:
+        told_ns = wall_clock_ns()
         if finished.parent is None:
-            self._make(finished, self._parents.pop(finished.request_id, None))
+            request_id = finished.asked_by or finished.request_id
+            self._make(finished, told_ns, self._parents.pop(request_id, None))
             return
-        self._children.setdefault(finished.parent, []).append(finished)
+        self._children.setdefault(finished.parent, []).append((finished, told_ns))
         if len(self._children) > WAITING_MOST:
             self._children.popitem(last=False)
 
-    def _make(self, finished: Finished, context: Any) -> None:
+    def _make(self, finished: Finished, told_ns: int, context: Any) -> None:
         from opentelemetry.context import Context
         from opentelemetry.trace import SpanKind, Status, StatusCode, set_span_in_context
 
@@ -97,6 +100,11 @@ class Tracing:
         )
         if finished.error is not None:
             span.set_status(Status(StatusCode.ERROR, finished.error.partition("\n")[0]))
-        for child in self._children.pop(finished.id, ()):
-            self._make(child, set_span_in_context(span))
-        span.end(finished.began_ns + int(finished.seconds * 1e9))
+        for child, child_told_ns in self._children.pop(finished.id, ()):
+            self._make(child, child_told_ns, set_span_in_context(span))
+        ended_ns = finished.began_ns + int(finished.seconds * 1e9)
+        if finished.kind == "mutation" and finished.ts:
+            commit = self._tracer.start_span("commit", context=set_span_in_context(span), start_time=ended_ns)
+            ended_ns = max(ended_ns, told_ns)
+            commit.end(ended_ns)
+        span.end(ended_ns)

@@ -94,7 +94,7 @@ class FunctionApi:
         args, reprint = _arguments(call.args), _format(call.format)
         _check_path(call.path)
         caller = await self.caller(request)
-        await _answer(request, await self._backend.query(call.path, args, caller), reprint)
+        await _answer(request, await self._backend.query(call.path, args, caller, asked_by=request.known_id), reprint)
 
     async def query_by_url(self, request: Request) -> None:
         """GET /api/query?path=&args=&format="""
@@ -110,7 +110,7 @@ class FunctionApi:
         reprint = _format(parameters.get("format"))
         _check_path(parameters["path"])
         caller = await self.caller(request)
-        outcome = await self._backend.query(parameters["path"], _arguments(args), caller)
+        outcome = await self._backend.query(parameters["path"], _arguments(args), caller, asked_by=request.known_id)
         await _answer(request, outcome, reprint)
 
     async def mutation(self, request: Request) -> None:

@@ -108,6 +108,11 @@ class Head:
         return self.content_length is not None and len(self.content_length) < LARGE_BODY_DIGITS
 
     @property
+    def known_id(self) -> str:
+        """The request id if it is the client's, or was asked for before; else empty."""
+        return self._id or ""
+
+    @property
     def id(self) -> str:
         """The request id: the client's, or 16 random hex digits."""
         if self._id is None:

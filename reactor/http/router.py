@@ -94,8 +94,10 @@ class Router:
             **(routes or {}),
         }
         self._below = dict(routes_below or {})
-        self.direct: Mapping[bytes, DirectHandler] = {b"/api/mutation": functions.mutation_now}
-        """By the path of a POST: what `http.transport` need not come here with."""
+        self.direct: Mapping[bytes, DirectHandler] = {}
+        """By the path of a POST: what `http.transport` need not come here with. Nothing where requests may belong to a trace."""
+        if on_traceparent is None:
+            self.direct = {b"/api/mutation": functions.mutation_now}
         self.direct_body_limit = functions.body_limit
         self._paths = {path for _, path in self._routes}
 

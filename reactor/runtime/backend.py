@@ -128,13 +128,15 @@ class LiveBackend:
     def subscriber(self, caller: Caller, *, door: Door = "SyncWorker") -> LiveSubscriber:
         return self.live.subscriber(caller, door)
 
-    async def query(self, path: str, args: bytes, caller: Caller, *, at_ts: int | None = None) -> Outcome:
+    async def query(
+        self, path: str, args: bytes, caller: Caller, *, at_ts: int | None = None, asked_by: str = ""
+    ) -> Outcome:
         if at_ts is not None:
             try:
                 return await self._pins.query(QueryCall(path, args, None, caller), at_ts)
             except OutOfRetention as error:
                 return self.reports.told(error, path)[0]
-        subscriber = self.live.subscriber(caller, "HttpApi")
+        subscriber = self.live.subscriber(caller, "HttpApi", asked_by)
         try:
             subscriber.add(0, path, args)
             cut = await next_cut(subscriber, 0)
@@ -290,7 +292,7 @@ class LiveBackend:
         except ReactorError as error:
             return self.reports.told(error, path, request_id, caller)[0]
         if fn.kind == "query":
-            return await self.query(path, args, caller)
+            return await self.query(path, args, caller, asked_by=request_id or "")
         if fn.kind == "action":
             return await self.action(path, args, caller, request_id=request_id)
         outcome: asyncio.Future[Outcome] = asyncio.get_running_loop().create_future()

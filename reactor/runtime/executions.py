@@ -20,7 +20,17 @@ from reactor.auth.identity import Caller
 from reactor.engine.usage import Usage
 from reactor.runtime.logs import LogLine
 
-__all__ = ["Door", "Executions", "Finished", "Kind", "Line", "identity_type", "new_execution_id", "print_log_lines"]
+__all__ = [
+    "Door",
+    "Executions",
+    "Finished",
+    "Kind",
+    "Line",
+    "identity_type",
+    "new_execution_id",
+    "print_log_lines",
+    "wall_clock_ns",
+]
 
 logger = logging.getLogger("reactor.functions")
 
@@ -29,6 +39,11 @@ Door = Literal["SyncWorker", "HttpApi", "HttpEndpoint", "Cron", "Scheduler", "Ac
 """Where a call came from, as Convex's log streams name it. Source: deployment-api 4.2."""
 
 _WALL_CLOCK_NS: Final = time.time_ns() - time.perf_counter_ns()  # real time, whatever the app's clock says
+
+
+def wall_clock_ns() -> int:
+    """Now, in nanoseconds since 1970, by the clock that executions are timed with."""
+    return _WALL_CLOCK_NS + int(time.perf_counter() * 1e9)
 
 
 class Finished(msgspec.Struct, gc=False):
@@ -62,6 +77,8 @@ class Finished(msgspec.Struct, gc=False):
     status: int = 0
     """Of an HTTP action's answer."""
     id: str = ""
+    asked_by: str = ""
+    """The HTTP request that a query was run for, or was the first to be: the query itself is nobody's, and has a `request_id` of its own."""
 
     @property
     def execution_id(self) -> str:

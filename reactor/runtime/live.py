@@ -78,8 +78,8 @@ class LiveQueries:
 
     # Subscribers
 
-    def subscriber(self, caller: Caller, door: Door = "SyncWorker") -> LiveSubscriber:
-        return LiveSubscriber(self, caller, door)
+    def subscriber(self, caller: Caller, door: Door = "SyncWorker", asked_by: str = "") -> LiveSubscriber:
+        return LiveSubscriber(self, caller, door, asked_by)
 
     @property
     def processed_ts(self) -> int:
@@ -126,7 +126,7 @@ class LiveQueries:
         """Nobody follows this entry any more."""
         self._entries.release(entry)
 
-    def served_from_cache(self, entry: Entry, caller: Caller, door: Door) -> None:
+    def served_from_cache(self, entry: Entry, caller: Caller, door: Door, asked_by: str) -> None:
         """Somebody new gets the result that an entry has: report it."""
         self.cache_hits += 1
         if self._executions.listeners and entry.version is not None:
@@ -134,6 +134,7 @@ class LiveQueries:
             finished = Finished(
                 "query", entry.call.path, new_request_id(), caller, door, time.perf_counter(), 0.0, is_cached=True
             )
+            finished.asked_by = asked_by
             if isinstance(outcome, Success):
                 finished.result_bytes, finished.ts = len(outcome.value), outcome.ts
                 self._executions.report(finished)
@@ -383,7 +384,7 @@ class LiveQueries:
         waiting = wave.waiting.pop(entry, [])
         if run.finished is not None:
             if waiting:
-                run.finished.door = waiting[0].door
+                run.finished.door, run.finished.asked_by = waiting[0].door, waiting[0].asked_by
             self._executions.report(run.finished)
         entry.in_flight = False
         version = make_version(run.outcome)

@@ -39,14 +39,16 @@ class LiveSubscriber:
     """See `waist.Subscriber`."""
 
     __slots__ = (
-        "_live", "_queries", "busy", "caller", "closed", "door", "needed", "not_before", "puller", "touched", "ts",
+        "_live", "_queries", "asked_by", "busy", "caller", "closed", "door", "needed", "not_before", "puller", "touched", "ts",
         "wave",
     )  # fmt: skip
 
-    def __init__(self, live: LiveQueries, caller: Caller, door: Door = "SyncWorker") -> None:
+    def __init__(self, live: LiveQueries, caller: Caller, door: Door = "SyncWorker", asked_by: str = "") -> None:
         self._live = live
         self.caller = caller
         self.door: Door = door
+        self.asked_by = asked_by
+        """The HTTP request, where it has told its id."""
         self.closed = False
         self.ts = 0
         """The timestamp of the last cut."""
@@ -67,7 +69,7 @@ class LiveSubscriber:
     def add(self, query_id: int, path: str, args: bytes, journal: str | None = None) -> None:
         entry = self._live.entry_for(QueryCall.of(path, args, journal, self.caller))
         if entry.is_fresh:
-            self._live.served_from_cache(entry, self.caller, self.door)
+            self._live.served_from_cache(entry, self.caller, self.door, self.asked_by)
         followed = self._queries[query_id] = Followed(self, query_id, entry)
         entry.followers[followed] = None
         self.touch(followed)

@@ -160,8 +160,13 @@ class Backend(Protocol):
 
     def subscriber(self, caller: Caller, *, door: Door = "SyncWorker") -> Subscriber: ...
 
-    async def query(self, path: str, args: bytes, caller: Caller, *, at_ts: int | None = None) -> Outcome:
-        """Run (or serve from the cache) one query. `at_ts` pins the snapshot, see `pin_snapshot`."""
+    async def query(
+        self, path: str, args: bytes, caller: Caller, *, at_ts: int | None = None, asked_by: str = ""
+    ) -> Outcome:
+        """Run (or serve from the cache) one query. `at_ts` pins the snapshot, see `pin_snapshot`.
+
+        `asked_by` is the id of the request, for those who trace it.
+        """
         ...
 
     def mutation(

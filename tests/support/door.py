@@ -61,6 +61,7 @@ async def open_door(
     fallback: Any = None,
     whole_server: bool = False,
     body_wait_s: float = 30.0,
+    on_traceparent: Any = None,
 ) -> AsyncIterator[Door]:
     backend = FakeBackend()
     clock = clock or ManualClock()
@@ -68,7 +69,15 @@ async def open_door(
     sync = SyncServer(backend, gatekeeper, clock=clock, limits=limits)
     functions = FunctionApi(backend, gatekeeper, limits=limits)
     bodies = BodyBudget(limits.request_bodies_bytes, wait_most_s=body_wait_s)
-    app: Any = Router(functions, sync, version="0.1.0", instance_name="test", fallback=fallback, bodies=bodies)
+    app: Any = Router(
+        functions,
+        sync,
+        version="0.1.0",
+        instance_name="test",
+        fallback=fallback,
+        bodies=bodies,
+        on_traceparent=on_traceparent,
+    )
     config = uvicorn.Config(
         wrap(app) if wrap is not None else app,
         http=partial(SyncHttpProtocol, request_stall_s=limits.request_stall_s) if own_transport else "httptools",  # type: ignore[arg-type]

@@ -135,7 +135,9 @@ class FakeBackend:
     def subscriber(self, caller: Caller, *, door: str = "SyncWorker") -> FakeSubscriber:
         return FakeSubscriber(self, caller)
 
-    async def query(self, path: str, args: bytes, caller: Caller, *, at_ts: int | None = None) -> Outcome:
+    async def query(
+        self, path: str, args: bytes, caller: Caller, *, at_ts: int | None = None, asked_by: str = ""
+    ) -> Outcome:
         return self.run_query(path, args, caller, None)
 
     def mutation(

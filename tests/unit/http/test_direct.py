@@ -135,6 +135,15 @@ async def test_a_body_that_is_too_large_is_refused_once_and_the_next_request_is_
         assert value(await wire.answer()) == 1
 
 
+async def test_requests_of_traces_go_the_way_on_which_they_are_noticed() -> None:
+    told: list[tuple[str, bytes]] = []
+    async with open_door(on_traceparent=lambda *seen: told.append(seen)) as door, connect(door) as wire:
+        wire.writer.write(post(BODY, b"traceparent: 00-a-b-01", b"convex-request-id: mine"))
+        assert value(await wire.answer()) == 1
+        assert told == [("mine", b"00-a-b-01")]
+        assert door.backend.request_ids == ["mine"]
+
+
 async def test_a_client_that_expects_to_be_asked_for_the_body_is_asked(door: Door) -> None:
     async with connect(door) as wire:
         request = post(BODY, b"expect: 100-continue")

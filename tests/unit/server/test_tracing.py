@@ -85,6 +85,7 @@ async def test_spans_nest_as_calls_do_below_the_request(
         "notes:outer": None,
         "notes:inner": "notes:outer",
         "notes:add": "notes:inner",
+        "commit": "notes:add",
         "notes:count": "notes:outer",
     }
     outer, add = spans["notes:outer"], spans["notes:add"]
@@ -93,6 +94,9 @@ async def test_spans_nest_as_calls_do_below_the_request(
     assert {f"{span.context.trace_id:032x}" for span in spans.values()} == {TRACE}
     assert add.attributes is not None
     assert add.attributes["reactor.documents_written"] == 1
+    assert add.attributes["reactor.commit_ts"] > 0
+    commit = spans["commit"]
+    assert add.start_time <= commit.start_time <= commit.end_time == add.end_time
     assert all(outer.start_time <= s.start_time <= s.end_time <= outer.end_time for s in spans.values())
 
 
@@ -107,6 +111,27 @@ async def test_http_actions_are_part_of_their_requests_trace(
     assert hello.attributes is not None
     assert hello.attributes["http.response.status_code"] == 200
     assert parent_of(spans["notes:count"], spans) == "GET /hello"
+
+
+@pytest.mark.parametrize("method", ["GET", "POST"])
+async def test_queries_are_part_of_their_requests_trace_also_from_the_cache(
+    http: httpx.AsyncClient, exporter: InMemorySpanExporter, method: str
+) -> None:
+    for number in range(2):
+        headers = {"traceparent": f"00-{TRACE}-{SPAN[:-1]}{number}-01"}
+        if method == "GET":
+            answer = await http.get("/api/query?path=notes:count", headers=headers)
+        else:
+            answer = await http.post("/api/query", json={"path": "notes:count", "args": {}}, headers=headers)
+        assert answer.json()["value"] == 0
+    await http.post("/api/query", json={"path": "notes:count", "args": {}}, headers={"convex-request-id": "mine"})
+    first, second, other = exporter.get_finished_spans()
+    for number, span in enumerate((first, second)):
+        assert span.parent is not None
+        assert (f"{span.context.trace_id:032x}", f"{span.parent.span_id:016x}") == (TRACE, f"{SPAN[:-1]}{number}")
+        assert span.attributes is not None
+        assert span.attributes["reactor.cached"] is bool(number)
+    assert other.parent is None
 
 
 async def test_failures_and_traces_of_our_own(http: httpx.AsyncClient, exporter: InMemorySpanExporter) -> None:
