@@ -193,7 +193,7 @@ cli.command(
     rich_help_panel=ASKING,
     epilog="Examples:  [bold]reactor run messages:list sessionId=demo[/bold]   "
     '[bold]reactor run messages:send \'{"sessionId": "demo", "content": "hi"}\'[/bold]   '
-    "[bold]reactor run --watch messages:list sessionId=demo[/bold]",
+    "[bold]reactor run --watch messages:list sessionId=demo[/bold]   [bold]reactor run tasks.count_open[/bold] (as in Python)",
 )(run_command)
 cli.command(
     "data",

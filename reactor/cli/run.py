@@ -7,6 +7,7 @@ from typing import Annotated, Any, NoReturn
 
 import typer
 
+from reactor.cli.function_names import wire_path
 from reactor.cli.options import AdminKey, App, AsJson, Data, Url
 from reactor.cli.target import Deployment, find_deployment, whole_identity
 from reactor.cli.terminal_text import harmless, harmless_json
@@ -16,7 +17,10 @@ __all__ = ["run"]
 
 
 def run(
-    function: Annotated[str, typer.Argument(metavar="FUNCTION", help="Like messages:list; internal ones, too.")],
+    function: Annotated[
+        str,
+        typer.Argument(metavar="FUNCTION", help="Like messages:listMine or messages.list_mine; internal ones, too."),
+    ],
     arguments: Annotated[
         list[str] | None,
         typer.Argument(
@@ -42,6 +46,7 @@ def run(
     args = _arguments(arguments or [])
     user = None if identity is None else _object(identity, "--identity")
     deployment = find_deployment(app, data=data, url=url, admin_key=admin_key)
+    function = wire_path(deployment, function)
     if watch:
         _watch(deployment, function, args, user, as_json)
     answer = deployment.acting_as(user).request(

@@ -7,6 +7,7 @@ from typing import Annotated, Any
 
 import typer
 
+from reactor.cli.function_names import wire_path
 from reactor.cli.options import AdminKey, App, AsJson, Data, Url
 from reactor.cli.target import find_deployment
 from reactor.cli.terminal_text import harmless, harmless_json
@@ -20,7 +21,11 @@ ARGS_WIDTH = 60
 def why(
     function: Annotated[
         str | None,
-        typer.Argument(metavar="[FUNCTION]", help="A query, like messages:list.", show_default="all of them"),
+        typer.Argument(
+            metavar="[FUNCTION]",
+            help="A query, like messages:listMine or messages.list_mine.",
+            show_default="all of them",
+        ),
     ] = None,
     limit: Annotated[int, typer.Option(metavar="N", min=1, max=1000, help="How many of the last runs.")] = 20,
     as_json: AsJson = False,
@@ -33,7 +38,7 @@ def why(
     deployment = find_deployment(app, data=data, url=url, admin_key=admin_key)
     asked: dict[str, Any] = {"limit": limit}
     if function is not None:
-        asked["function"] = function
+        asked["function"] = wire_path(deployment, function)
     runs = deployment.call("_system/reactor/why:default", asked)
     if as_json:
         typer.echo(harmless_json(runs))

@@ -50,6 +50,21 @@ async def add(ctx: MutationCtx, text: str, stars: float = 0) -> Id[Note]:
     return await ctx.db.insert(Note(text=text, stars=stars, big=Int64(2**60), raw=b"ab"))
 
 
+@query
+async def count_all(ctx: QueryCtx) -> str:
+    return "the wire name is countAll"
+
+
+@query(name="count_really")
+async def count_exactly(ctx: QueryCtx) -> str:
+    return "the wire name is count_really"
+
+
+@query(name="countReally")
+async def count_otherwise(ctx: QueryCtx) -> str:
+    return "the wire name is countReally"
+
+
 @internal_query
 async def newest(ctx: QueryCtx) -> Note | None:
     return await ctx.db.query(Note).order("desc").first()
@@ -115,6 +130,17 @@ def test_functions_of_every_kind_are_run(server: ReactorProcess) -> None:
     assert failed.returncode == 1
     assert '"why": "because"' in failed.stderr
     assert '"big": 7n' in failed.stderr
+
+
+@pytest.mark.parametrize("name", ["notes:countAll", "notes:count_all", "notes.count_all", "functions.notes.count_all"])
+def test_functions_may_be_named_as_in_python(server: ReactorProcess, name: str) -> None:
+    assert reactor(server, "run", name).stdout == '"the wire name is countAll"\n'
+
+
+def test_exact_names_win(server: ReactorProcess) -> None:
+    assert "count_really" in reactor(server, "run", "notes:count_really").stdout
+    assert "countReally" in reactor(server, "run", "notes:countReally").stdout
+    assert "Could not find function for 'notes:count_nothing'" in reactor(server, "run", "notes:count_nothing").stderr
 
 
 def test_a_query_is_asked_as_a_user(server: ReactorProcess) -> None:
@@ -192,6 +218,7 @@ async def test_why_a_query_ran_again_is_told(server: ReactorProcess) -> None:
     assert "notes:add" in told.stdout
     assert "a new result for 1 subscribers" in told.stdout
     [run] = json.loads(reactor(server, "why", "notes:count", "--limit", "1", "--json").stdout)
+    assert [run] == json.loads(reactor(server, "why", "notes.count", "--limit", "1", "--json").stdout)
     assert (run["cause"], run["mutation"], run["table"]) == ("commit", "notes:add", "notes")
     assert reactor(server, "why", "notes:fail").stderr == "No live query has run yet.\n"
 
