@@ -38,9 +38,10 @@ QUERY_ARGS_MAX_BYTES = 64 * 1024 * 1024
 
 
 class Reply(msgspec.Struct, frozen=True, gc=False):
-    """Send this response. It can't be dropped."""
+    """Send this response. It can't be dropped. `ts`: of the commit it tells of."""
 
     data: bytes
+    ts: int = 0
 
 
 class Call(msgspec.Struct, frozen=True):
@@ -325,6 +326,7 @@ class Session:
             self._owe(0)
         else:
             self._owe(outcome.ts)
+            return (Reply(messages.mutation_response(request_id, outcome), outcome.ts),)
         return (Reply(messages.mutation_response(request_id, outcome)),)
 
     def action_done(self, request_id: int, outcome: Outcome) -> Sequence[Effect]:
@@ -379,7 +381,9 @@ class Session:
         return update
 
     def finish_update(self, cut: Cut) -> Sequence[Message] | Close:
-        """The messages to send for a cut, in one go and after every `Reply` before it. None at all if nothing waits for them."""
+        """The messages to send for a cut, in one go, after every `Reply` it includes and, best, before all others. None at
+        all if nothing waits for them.
+        """
         self._updating = False
         if self.closed:
             return ()

@@ -1,7 +1,8 @@
 """Runs the sync protocol on one WebSocket: performs the effects of its `Session`, and never lets a slow client cost more than a little.
 
-Responses go out in order as soon as the socket takes them. A cut is asked for only when all that was sent before has left,
-one at a time; while there is nothing to tell, the pull waits with the subscriber. A client that stops reading is closed; one
+Responses go out in order as soon as the socket takes them; those of commits wait a little for a cut that is being computed, which
+may be of an earlier moment. A cut is asked for only when all that was sent before has left, one at a time; while there is
+nothing to tell, the pull waits with the subscriber. A client that stops reading is closed; one
 that is silent is pinged, and closed when it stays silent.
 """
 
@@ -36,6 +37,11 @@ MESSAGE_MAX_BYTES = (64 * 1024 * 1024, 16 * 1024 * 1024)
 """The largest message that clients without chunks take: in fragments, and in one frame."""
 
 
+REPLIES_WAIT_S = 0.05
+"""How long responses wait for a cut that is being computed. Clients of Rust and Python take the next transition after a
+response for one that includes its commit; others could do without. Source: client-protocol 1.6."""
+
+
 class ClientKind:
     """What a client understands. `is_npm`: it came through `/api/{version}/sync`; `chunks`: it knows `TransitionChunk`."""
 
@@ -53,7 +59,7 @@ class Worker:
 
     __slots__ = (
         "_actions", "_backend", "_backend_mutations", "_closed", "_flush_scheduled", "_gatekeeper", "_last_sent",
-        "_limits", "_link", "_loop", "_may_read", "_outbox", "_outbox_bytes", "_progress_at", "_progress_bytes",
+        "_limits", "_link", "_loop", "_may_read", "_outbox", "_outbox_bytes", "_progress_at", "_progress_bytes", "_replies_wait",
         "_session", "_started", "_subscriber", "_tick_s", "_timers", "_waiting_calls",
     )  # fmt: skip
 
@@ -86,8 +92,9 @@ class Worker:
             transitions=transitions,
         )
         self._closed = False
-        self._outbox: deque[bytes] = deque()
+        self._outbox: deque[Reply] = deque()
         self._outbox_bytes = 0
+        self._replies_wait: asyncio.TimerHandle | None = None
         self._flush_scheduled = False
         self._waiting_calls: deque[Call] = deque()
         self._backend_mutations = 0
@@ -136,7 +143,7 @@ class Worker:
             return
         self._closed = self._session.closed = True
         if last is not None:
-            self._flush_outbox()
+            self._send_replies()
             self._link.send((last,))
         self._link.close(code, reason)
         if self._may_read is not None and not self._may_read.done():
@@ -147,6 +154,8 @@ class Worker:
         self._link.on_writable = self._link.on_full = None
         for timer in self._timers:
             timer.cancel()
+        if self._replies_wait is not None:
+            self._replies_wait.cancel()
         if self._subscriber is not None:
             self._subscriber.close()
         self._outbox.clear()
@@ -156,7 +165,7 @@ class Worker:
 
     def _perform(self, effect: Effect) -> None:
         if isinstance(effect, Reply):
-            self._outbox.append(effect.data)
+            self._outbox.append(effect)
             self._outbox_bytes += len(effect.data)
             self._schedule_flush()
         elif isinstance(effect, Call):
@@ -256,15 +265,34 @@ class Worker:
         self._flush_scheduled = False
         if self._closed or not self._link.writable:
             return
-        self._flush_outbox()
+        if self._subscriber is None or not self._subscriber.busy:
+            self._send_replies()
+        else:
+            self._send_replies(up_to=0)
+            if self._outbox and self._replies_wait is None:
+                self._replies_wait = self._loop.call_later(REPLIES_WAIT_S, self._stop_waiting)
         self._pull()
 
-    def _flush_outbox(self) -> None:
-        if self._outbox:
-            self._link.send(self._outbox)
-            self._outbox.clear()
-            self._outbox_bytes = 0
-            self._last_sent = monotonic()
+    def _stop_waiting(self) -> None:
+        """The cut takes too long: send what waits for it."""
+        self._replies_wait = None
+        if self._link.writable and not self._closed:
+            self._send_replies()
+
+    def _send_replies(self, up_to: int | None = None) -> None:
+        """Send the responses in the outbox, up to the first one of a commit after the timestamp `up_to`."""
+        outbox = self._outbox
+        if outbox:
+            sent: list[bytes] = []
+            while outbox and (up_to is None or outbox[0].ts <= up_to):
+                sent.append(outbox.popleft().data)
+            if sent:
+                self._link.send(sent)
+                self._outbox_bytes -= sum(map(len, sent))
+                self._last_sent = monotonic()
+            if not outbox and self._replies_wait is not None:
+                self._replies_wait.cancel()
+                self._replies_wait = None
         if self._waiting_calls and not self._closed:
             self._mutate()
         if self._may_read is not None and not self._may_read.done() and not self._is_full():
@@ -322,9 +350,11 @@ class Worker:
                 return False
             if result:
                 if self._outbox or self._may_read is not None:
-                    self._flush_outbox()
+                    self._send_replies(up_to=cut.ts)
                 link.send(result)
                 self._last_sent = monotonic()
+            if self._outbox and link.writable:
+                self._send_replies()
         except asyncio.CancelledError:
             return False  # the backend stops, and closes the sockets itself
         except Exception:

@@ -9,12 +9,14 @@ from collections.abc import AsyncIterator, Callable, Collection, MutableMapping
 from contextlib import asynccontextmanager
 from typing import Any
 
+import pytest
 from websockets.asyncio.client import connect
 
 from reactor.auth.admin_key import AdminKeys
 from reactor.auth.headers import Gatekeeper
 from reactor.clock import ManualClock
 from reactor.limits import DEFAULT_LIMITS, Limits
+from reactor.sync import worker
 from reactor.sync.link import Message, whole
 from reactor.sync.worker import ClientKind, Worker
 from tests.support.door import open_door
@@ -96,7 +98,7 @@ async def settle() -> None:
 @asynccontextmanager
 async def working(limits: Limits = DEFAULT_LIMITS) -> AsyncIterator[tuple[HandLink, FakeBackend]]:
     link, backend = HandLink(), FakeBackend()
-    worker = Worker(
+    running = Worker(
         link,
         ClientKind(is_npm=True, chunks=True),
         backend=backend,
@@ -105,13 +107,13 @@ async def working(limits: Limits = DEFAULT_LIMITS) -> AsyncIterator[tuple[HandLi
         clock=ManualClock(),
         actions=set(),
     )
-    task = asyncio.create_task(worker.run())
+    task = asyncio.create_task(running.run())
     link.receives(**HELLO)
     try:
         yield link, backend
     finally:
         link.close(1000, "the test is over")
-        worker.close(1000)
+        running.close(1000)
         await task
 
 
@@ -175,14 +177,41 @@ async def test_waking_up_twice_starts_one_cut() -> None:
         assert backend.subscribers[0].cuts == cuts + 1
 
 
-async def test_responses_leave_while_a_cut_is_computed() -> None:
+async def test_a_response_waits_for_the_cut_that_is_being_computed() -> None:
+    """Engine rule 14. Clients of Rust and Python take the transition after a response for one that shows the commit."""
     async with working() as (link, backend):
         gate = backend.hold("cut")
         link.receives(**follow("a"))
         await settle()
         link.receives(**mutate(0))
         await settle()
-        assert link.kinds() == ["MutationResponse"]
+        assert link.sent == []
+        gate.set()
+        await settle()
+        assert link.kinds()[:2] == ["MutationResponse", "Transition"]
+
+
+async def test_what_commits_nothing_waits_for_no_cut() -> None:
+    async with working() as (link, backend):
+        backend.hold("cut")
+        link.receives(**follow("a"))
+        await settle()
+        link.receives(type="Mutation", requestId=0, udfPath="no:such", args=[{}])
+        link.receives(type="Action", requestId=1, udfPath="no:such", args=[{}])
+        await settle()
+        assert sorted(link.kinds()) == ["ActionResponse", "MutationResponse"]
+
+
+async def test_a_response_does_not_wait_long_for_a_cut(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(worker, "REPLIES_WAIT_S", 0.001)
+    async with working() as (link, backend):
+        gate = backend.hold("cut")
+        link.receives(**follow("a"))
+        await settle()
+        link.receives(**mutate(0))
+        async with asyncio.timeout(10):
+            while link.kinds() != ["MutationResponse"]:
+                await asyncio.sleep(0.001)
         gate.set()
         await settle()
         assert link.kinds()[:2] == ["MutationResponse", "Transition"]
@@ -317,7 +346,7 @@ async def test_over_a_real_socket_a_stalled_reader_gets_the_newest_state_and_not
                 json.dumps({"type": "ModifyQuerySet", "baseVersion": 0, "newVersion": 1, "modifications": [add]})
             )
             async with asyncio.timeout(30):
-                while not door.backend.subscribers or not door.backend.subscribers[0].cuts:
+                while not any(subscriber.told for subscriber in door.backend.subscribers):
                     await asyncio.sleep(0.01)
             # Nobody reads. Twenty versions pass; no more than the pending one is ever serialized.
             for version in range(1, 21):

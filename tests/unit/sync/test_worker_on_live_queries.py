@@ -29,6 +29,7 @@ from reactor.runtime.subscriber import LiveSubscriber
 from reactor.runtime.waist import Backend, Outcome, Success
 from reactor.store.protocol import Snapshot, SnapshotEnded
 from reactor.store.sqlite.store import SqliteStore
+from reactor.sync import worker as worker_module
 from reactor.sync.link import AsgiLink, Link, Message, whole
 from reactor.sync.messages import Authenticate
 from reactor.sync.transitions import TransitionEncoder
@@ -250,6 +251,7 @@ class Person:
         start, self.version = transition["startVersion"], transition["endVersion"]
         ts = ts_of(self.version)
         assert ts >= ts_of(start)
+        assert all(response <= ts for response in self.owed.values()), "older than a response before it"
         for change in transition["modifications"]:
             if change["type"] == "QueryRemoved":
                 self.state.pop(change["queryId"], None)
@@ -283,6 +285,7 @@ def small_steps(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(live_module, "DELIVERIES_PER_STEP", 2)
     monkeypatch.setattr(live_module, "SLOW_S", 0.0015)
     monkeypatch.setattr(live_module, "CHUNK_S", 0.0005)
+    monkeypatch.setattr(worker_module, "REPLIES_WAIT_S", 20.0)
 
 
 @pytest.mark.parametrize("round_", range(ROUNDS))
