@@ -11,6 +11,7 @@ from __future__ import annotations
 import argparse
 import asyncio
 import random
+import sys
 import tempfile
 import time
 from pathlib import Path
@@ -102,4 +103,5 @@ if __name__ == "__main__":
     parser.add_argument("--kinds", default=",".join(INDEXES), help="which kinds of index, with commas")
     parser.add_argument("--beside", action="store_true", help="only beside clients, not alone")
     options = parser.parse_args()
+    sys.setswitchinterval(0.0001)  # as `reactor serve` does
     asyncio.run(main(options.documents, options.kinds.split(","), (True,) if options.beside else (False, True)))

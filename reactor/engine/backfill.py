@@ -34,7 +34,7 @@ logger = logging.getLogger("reactor.engine")
 AFTER_STEP: Final = "deploy.mid_backfill"
 """A step is committed."""
 
-STEP_S: Final = 0.005
+STEP_S: Final = 0.002
 CHUNK_ROWS: Final = 32
 """Documents entered between two looks at the clock and at who is waiting."""
 YIELD_FACTOR: Final = 3.0
