@@ -196,7 +196,7 @@ class LiveQueries:
     async def _waves(self) -> None:
         try:
             while self._asking:
-                self._answer_ready()
+                await self._answer_ready()
                 if self._slow is not None:
                     self._park()
                 if self._asking and not await self._one_wave():
@@ -208,10 +208,13 @@ class LiveQueries:
         finally:
             self._wave = None
 
-    def _answer_ready(self) -> None:
+    async def _answer_ready(self) -> None:
         """Cuts for which everything is fresh need no snapshot."""
         now = self._database.processed_ts
-        for subscriber in [s for s in self._asking if s.is_ready(now)]:
+        for position, subscriber in enumerate([s for s in self._asking if s.is_ready(now)]):
+            if position and not position % DELIVERIES_PER_STEP:
+                await asyncio.sleep(0)
+                now = self._database.processed_ts
             if subscriber.busy and subscriber.is_ready(now):  # as it was before the deliveries to others
                 subscriber.deliver(now)
 
