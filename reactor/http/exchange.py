@@ -61,10 +61,11 @@ class Exchange:
         if self._without_body and not self._body_ended:
             self._body_ended = True
             return {"type": "http.request", "body": b"", "more_body": False}
-        if self._share is not None and self._received:
-            await self._share.take(self._received)
         while True:
-            event = await self._receive()
+            if self._share is not None and self._received and not self._body_ended:
+                event = await self._share.next(self._receive, self._received)
+            else:
+                event = await self._receive()
             if event["type"] != "http.request":
                 return event
             if self._body_ended:
@@ -74,8 +75,7 @@ class Exchange:
                 raise request_too_large(self._limits)
             self._body_ended = not event.get("more_body")
             if self._share is not None and self._body_ended:
-                await self._share.take(self._received)
-                self._share.settle(self._received)
+                await self._share.complete(self._received)
             return event
 
     def release(self) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import random
 import re
 from collections.abc import Awaitable, Callable, Iterable, MutableMapping
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 from urllib.parse import parse_qsl
 
 import msgspec
@@ -37,6 +37,7 @@ __all__ = [
     "too_large",
 ]
 
+T = TypeVar("T")
 Scope = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
 Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
@@ -157,8 +158,7 @@ class Request(Head):
             if self.share.declared is not None and self.share.declared > limit:
                 raise too_large(limit)  # rather than wait for a share first
         while more:
-            await self._take_share(size)
-            event = await self.receive()
+            event = await (self.receive() if self.share is None else _or_503(self.share.next(self.receive, size)))
             if event["type"] == "http.disconnect":
                 raise ClientGone
             chunk: bytes = event.get("body", b"")
@@ -167,17 +167,9 @@ class Request(Head):
                 raise too_large(limit)
             chunks.append(chunk)
             more = event.get("more_body")
-        await self._take_share(size)
         if self.share is not None:
-            self.share.settle(size)
+            await _or_503(self.share.complete(size))
         return b"".join(chunks)
-
-    async def _take_share(self, received: int) -> None:
-        if self.share is not None:
-            try:
-                await self.share.take(received)
-            except BodiesBusy as error:
-                raise HttpError(503, error.code, str(error), retry_after_s=RETRY_AFTER_S) from None
 
     async def answer(
         self,
@@ -226,6 +218,13 @@ class Request(Head):
         wait = error.retry_after_s
         headers = None if wait is None else [(b"retry-after", b"%d" % wait)]
         await self.answer(error_body(error), status=error.status, headers=headers)
+
+
+async def _or_503(wait: Awaitable[T]) -> T:
+    try:
+        return await wait
+    except BodiesBusy as error:
+        raise HttpError(503, error.code, str(error), retry_after_s=RETRY_AFTER_S) from None
 
 
 def error_body(error: HttpError) -> bytes:

@@ -61,6 +61,7 @@ async def open_door(
     fallback: Any = None,
     whole_server: bool = False,
     body_wait_s: float = 30.0,
+    body_patience_s: float = 5.0,
     on_traceparent: Any = None,
 ) -> AsyncIterator[Door]:
     backend = FakeBackend()
@@ -68,7 +69,7 @@ async def open_door(
     gatekeeper = Gatekeeper(AdminKeys([ADMIN_KEY]), authenticator, instance_name="test")
     sync = SyncServer(backend, gatekeeper, clock=clock, limits=limits)
     functions = FunctionApi(backend, gatekeeper, limits=limits)
-    bodies = BodyBudget(limits.request_bodies_bytes, wait_most_s=body_wait_s)
+    bodies = BodyBudget(limits.request_bodies_bytes, wait_most_s=body_wait_s, patience_s=body_patience_s)
     app: Any = Router(
         functions,
         sync,

@@ -10,7 +10,8 @@ from typing import Any
 import httpx
 import pytest
 
-from reactor.http.body_budget import LARGE_BODY_BYTES, BodiesBusy, BodyBudget
+from reactor.http.body_budget import LARGE_BODY_BYTES, PACE, BodiesBusy, BodyBudget, BodyShare
+from reactor.http.exchange import Exchange
 from reactor.limits import Limits
 from tests.support.door import Door, open_door
 from tests.unit.http.test_direct import connect, post
@@ -187,3 +188,128 @@ async def test_waiting_ends() -> None:
     shared.give_back(10)
     assert await shared.take(3) == 3
     assert shared.used == 3
+
+
+async def test_a_client_with_a_share_that_sends_nothing_is_refused_while_others_wait() -> None:
+    limits = Limits(request_bodies_bytes=ROOM, arguments_bytes=1_000_000)
+    async with (
+        open_door(limits=limits, body_patience_s=0.05) as door,
+        httpx.AsyncClient(base_url=door.http, timeout=20) as client,
+        connect(door) as one,
+        connect(door) as two,
+    ):
+        for wire in (one, two):
+            wire.writer.write(post(b" " * 200_000, path=b"/api/query")[:-10_000])
+        await until(lambda: budget(door).used == ROOM)
+        assert (await act(client, "x" * 300_000)).json()["value"] == {"text": "x" * 300_000}
+        for wire in (one, two):
+            status, headers, body = await wire.answer()
+            assert (status, headers[b"retry-after"]) == (503, b"5")
+            assert "came slowly while others waited" in json.loads(body)["message"]
+        assert budget(door).used == 0
+
+
+def some_body(pieces: list[bytes]) -> Callable[[], Any]:
+    """An ASGI `receive`: these pieces, then nothing for ever."""
+
+    async def receive() -> Any:
+        if not pieces:
+            await asyncio.Event().wait()
+        return {"type": "http.request", "body": pieces.pop(0), "more_body": True}
+
+    return receive
+
+
+class Later:
+    """The loop's time, so many seconds from now."""
+
+    def __init__(self, seconds: float) -> None:
+        self._seconds = seconds
+
+    def time(self) -> float:
+        return asyncio.get_running_loop().time() + self._seconds
+
+    def call_later(self, *_: Any) -> None:
+        return
+
+
+async def test_only_the_slowest_are_refused_and_nobody_while_nobody_waits() -> None:
+    shared = BodyBudget(1_000_000, wait_most_s=1000, patience_s=1000)
+    received = {"idle": 0, "late": 20 * PACE, "at pace": 2000 * PACE, "idle, and not in the way": 10 * PACE}
+    sizes = {"idle": 300_000, "late": 200_000, "at pace": 400_000, "idle, and not in the way": 100_000}
+
+    async def read(name: str) -> None:
+        share = BodyShare(shared, b"%d" % sizes[name], 1_000_000)
+        try:
+            await share.next(some_body([]), received[name])
+        finally:
+            share.release()
+
+    reading = {name: asyncio.create_task(read(name)) for name in sizes}
+    await asyncio.sleep(0)
+    assert shared.used == 1_000_000
+    shared._look(Later(2000))  # type: ignore[arg-type]
+    await asyncio.sleep(0)
+    assert not any(task.done() for task in reading.values())
+    waits = asyncio.create_task(shared.take(350_000))
+    await asyncio.sleep(0)
+    shared._look(Later(2000))  # type: ignore[arg-type]
+    assert await asyncio.wait_for(waits, 20) == 350_000
+    done = {name for name, task in reading.items() if task.done()}
+    assert done == {"idle", "idle, and not in the way"}
+    for name in done:
+        assert isinstance(reading[name].exception(), BodiesBusy)
+    for task in reading.values():
+        task.cancel()
+
+
+async def test_time_that_the_application_takes_is_not_the_clients() -> None:
+    shared = BodyBudget(1_000_000, patience_s=0)
+    share = BodyShare(shared, b"300000", 1_000_000)
+    await share.next(some_body([b"x"]), 0)
+    assert share.held == 300_000
+    waited = share._waited_s
+    await asyncio.sleep(0.001)
+    assert not shared.receiving
+    assert share._waited_s == waited
+
+
+@pytest.fixture
+async def busy() -> tuple[BodyBudget, BodyShare, Exchange]:
+    """An HTTP action that has a part of a large body, while there is no room for it."""
+    shared = BodyBudget(ROOM)
+    await shared.take(ROOM)
+    share = BodyShare(shared, b"200000", 1_000_000)
+    scope = {"type": "http", "method": "POST", "headers": []}
+    exchange = Exchange(scope, some_body([b"x", b"y", b"z"]), no_answer, Limits(), share=share)
+    await exchange.receive()
+    return shared, share, exchange
+
+
+async def no_answer(_: Any) -> None:
+    raise AssertionError("no answer is expected")
+
+
+Busy = tuple[BodyBudget, BodyShare, Exchange]
+
+
+async def test_a_body_that_is_read_twice_at_a_time_gives_back_both_shares(busy: Busy) -> None:
+    shared, _, exchange = busy
+    reading = [asyncio.create_task(exchange.receive()) for _ in range(2)]
+    await asyncio.sleep(0)
+    shared.give_back(ROOM)
+    await asyncio.gather(*reading)
+    exchange.release()
+    assert shared.used == 0
+
+
+async def test_a_body_that_is_read_on_after_the_answer_takes_nothing(busy: Busy) -> None:
+    shared, _, exchange = busy
+    reading = asyncio.create_task(exchange.receive())
+    await asyncio.sleep(0)
+    exchange.release()
+    shared.give_back(ROOM)
+    await reading
+    assert shared.used == 0
+    await exchange.receive()
+    assert shared.used == 0
