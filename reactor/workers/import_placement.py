@@ -140,6 +140,7 @@ class Placement:
 
         def before(tx: WriteTransaction) -> None:
             check_fits(tx, self._plan, self._staged, hidden)
+            loader.check_copied()
 
         async with self._database.schema_lock:
             hit(BEFORE_SWAP)

@@ -56,6 +56,7 @@ class Loader:
         self._rows = FIRST_ROWS
         self._pace = Pace(database)
         self._attached = False
+        self._copied: list[TableInfo] = []
         self.tables: list[TableInfo] = []
 
     async def create(self, wanted: Sequence[tuple[str, int | None]], existing: Mapping[str, TableInfo]) -> None:
@@ -111,6 +112,7 @@ class Loader:
 
     async def copy(self, table: TableInfo, hidden: TableInfo) -> None:
         """Enter the documents that the table has, too, and from now on what is written to it. Raises TablesChanged."""
+        self._copied.append(table)
 
         def begin(writer: Writer) -> None:
             self._must_be_there(table)
@@ -136,11 +138,19 @@ class Loader:
                 if at is None:
                     break
 
+    def check_copied(self) -> None:
+        """Raise TablesChanged unless all that was copied is still there. On the writer's thread.
+
+        An index that has come back since is another one, of which the copy is not told.
+        """
+        for table in self._copied:
+            self._must_be_there(table)
+
     def _must_be_there(self, table: TableInfo) -> None:
         """On the writer's thread: the catalogue is that of the last commit."""
         now = self._database.store.catalogue.tables.get(table.name)
         if now is None or now.storage != table.storage or not {*_numbers(table)} <= {*_numbers(now)}:
-            raise TablesChanged(f'The table "{table.name}" or an index of it was dropped while it was being copied.')
+            raise TablesChanged(f'The table "{table.name}" or an index of it was dropped after copying it had begun.')
 
     async def fill_others(self, hidden: TableInfo) -> None:
         """Enter the documents into the search and vector indexes."""

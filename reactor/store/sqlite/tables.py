@@ -120,7 +120,11 @@ def partly_filled(raw: sqlite3.Connection, owner: int) -> list[str]:
 
 
 def fill_anew(raw: sqlite3.Connection, owner: int, name: str) -> None:
-    """This index, if the table has it, is to be filled from the first document on."""
+    """This index, if the table has it, is to be filled from the first document on, and not to be read before it is full."""
+    raw.execute(
+        "UPDATE indexes SET state = 'backfilling' WHERE table_number = ? AND name = ? AND state = 'ready'",
+        (owner, name),
+    )
     raw.execute(
         "INSERT INTO backfills (index_number, cursor, entered) "
         "SELECT number, x'', 0 FROM indexes WHERE table_number = ? AND name = ?",

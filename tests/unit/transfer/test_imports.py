@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import dataclasses
 import json
 from collections.abc import AsyncIterator
 from datetime import timedelta
@@ -11,12 +12,13 @@ from typing import Any
 import pytest
 
 from reactor import faults
+from reactor.engine.backfill import fill_index
 from reactor.engine.commit_record import CommitKind, CommitRecord
 from reactor.engine.database import Database
 from reactor.engine.pace import Pace
 from reactor.errors import DocumentNotFound, Unavailable
 from reactor.model import transfers
-from reactor.store.protocol import OutcomeUnknown, Writer
+from reactor.store.protocol import IndexChange, OutcomeUnknown, Writer
 from reactor.transfer.rows import ImportRefused
 from reactor.values.ids import new_id
 from reactor.workers import import_placement
@@ -244,8 +246,6 @@ async def test_a_table_that_fills_meanwhile_is_not_overwritten(
 
 async def test_an_index_that_comes_meanwhile_is_filled(deployment: Deployment, monkeypatch: pytest.MonkeyPatch) -> None:
     """The schema changed between staging and the end: it is staged again."""
-    from reactor.store.protocol import IndexChange
-
     database = deployment.reactor.database
     reveal = Placement._reveal
     attempts = 0
@@ -357,6 +357,52 @@ async def test_what_is_dropped_while_it_is_being_copied_is_not_missed(
     assert sorted(names) == sorted(kept + [row["name"] for row in many])
     assert "by_n" not in database.catalogue.tables[name].indexes
     assert deployment.left_over() == []
+
+
+async def test_an_index_that_goes_and_comes_back_once_it_is_copied_is_not_missed(
+    deployment: Deployment, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Two deploys in the middle of an import: what was written between them is in no index that could have been copied."""
+    database = deployment.reactor.database
+    await deployment.import_(rows("old", "gone"))
+    ids = {document["name"]: document["_id"] for document in await deployment.documents("items")}
+    monkeypatch.setattr(import_placement, "APPENDED_AT_ONCE", 10)
+    reveal, attempts = Placement._reveal, 0
+
+    def drop(writer: Writer) -> CommitRecord:
+        writer.change_indexes(add=(), drop=[database.catalogue.tables["items"].indexes["by_n"]])
+        return CommitRecord(0, CommitKind.DEPLOY, [])
+
+    def add(writer: Writer) -> CommitRecord:
+        writer.change_indexes(add=[IndexChange("items", "by_n", ("n", "name"))], drop=())
+        return CommitRecord(0, CommitKind.DEPLOY, [])
+
+    def enable(writer: Writer) -> CommitRecord:
+        index = database.catalogue.tables["items"].indexes["by_n"]
+        writer.change_indexes(add=(), drop=(), enable=[dataclasses.replace(index, state="ready")])
+        return CommitRecord(0, CommitKind.DEPLOY, [])
+
+    async def late(*args: Any) -> None:
+        nonlocal attempts
+        attempts += 1
+        if attempts == 1:
+            await database.commit_alone(drop)
+            await deployment.mutation("items:add", name="new", n=-1)
+            await deployment.mutation("items:rename", id=ids["old"], name="renamed")
+            await deployment.mutation("items:remove", id=ids["gone"])
+            await database.commit_alone(add)
+            await fill_index(database, database.catalogue.tables["items"].indexes["by_n"])
+            await database.commit_alone(enable)
+        await reveal(*args)
+
+    monkeypatch.setattr(Placement, "_reveal", late)
+    many = [{"name": f"m{n:03}", "n": n + 1} for n in range(200)]
+    assert await deployment.import_(many, mode="append") == 200
+    found = await deployment.query("items:byNumber")
+    assert found == [[-1, "new"], [0, "renamed"], *([row["n"], row["name"]] for row in many)]
+    index = database.catalogue.tables["items"].indexes["by_n"]
+    assert await database.store.read(lambda reader: reader.count(index, b"", None)) == 202
+    assert attempts == 2
 
 
 async def test_a_table_that_is_dropped_while_ids_are_compared_is_not_missed(
