@@ -1,9 +1,9 @@
 """Filling an index with the documents that were there before it, while clients go on reading and writing.
 
 Writers maintain an index from the commit that adds it; the backfill enters the older documents in steps of a few
-milliseconds, each a commit that also notes how far it came. So it can end and go on at any step, in another process too,
-and two that fill one index only take turns. A step ends early when a client's mutation waits, and the next one then lets
-clients have most of the writer's time; what was entered while they write is brought to its place bit by bit (`Pace`).
+milliseconds, each a commit that also notes how far it came. So it can end and go on at any step, in another process too.
+A step ends early when a client's mutation waits, and the next one then lets clients have most of the writer's time; what
+was entered while they write is brought to its place bit by bit (`Pace`).
 Keys of a database index are read and put in order apart from that (`key_slices`); if it ends within a slice, that is entered again.
 """
 
@@ -95,11 +95,20 @@ def index_states(tx: Transaction) -> list[IndexStatus]:
 
 
 async def fill_index(database: Database, index: IndexInfo, report: Progress | None = None) -> None:
-    """Fill an index to the end, from where it was left; returns at once when it is full or gone."""
-    by_time = database.catalogue.tables[index.table].indexes[BY_CREATION_TIME]
+    """Fill an index to the end, from where it was left; returns at once when it is full or gone.
+
+    One at a time: each of two would have to begin a slice again whenever the other one has entered something of it.
+    """
+    async with database.filling[index.number]:
+        await _fill_index(database, index, report)
+
+
+async def _fill_index(database: Database, index: IndexInfo, report: Progress | None) -> None:
     state = await database.store.read(lambda reader: reader.get_backfill(index))
-    if state is None:
+    table = database.catalogue.tables.get(index.table)
+    if state is None or table is None:
         return
+    by_time = table.indexes[BY_CREATION_TIME]
     total = await database.store.read(lambda reader: reader.count(by_time, b"", None))
     what = f"index {title(index)}"
     pace = Pace(database)

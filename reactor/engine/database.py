@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import TypeVar
@@ -63,6 +63,8 @@ class Database:
         """By table: who is told, inside the transaction, that all its documents gave way to others."""
         self.schema_lock = asyncio.Lock()
         """Held while a deploy changes the schema, and while what fits it is put in place of tables."""
+        self.filling: defaultdict[int, asyncio.Lock] = defaultdict(asyncio.Lock)
+        """By number of an index: held by who enters the documents that were there before it."""
         self.pending_schema: PendingSchema | None = None
         self._on_fatal = on_fatal or (lambda error: None)
         self._listeners: list[CommitListener] = []

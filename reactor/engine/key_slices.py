@@ -32,7 +32,7 @@ SLICE_BYTES: Final = 8 * 1024 * 1024
 """Of keys."""
 READ_S: Final = 0.003
 READ_ROWS: Final = 64
-LOG_ROWS: Final = 1_000
+LOG_ROWS: Final = 100
 
 
 class KeySlice:
@@ -70,9 +70,10 @@ class KeySlice:
     # On a reader's thread
 
     def read(self, reader: Reader) -> bool:
-        """Read on for some milliseconds; False once the slice is whole, or the index is gone. May be tried again."""
+        """Read on for some milliseconds; False once the slice is whole, or of no use any more. May be tried again."""
         self._seen_ts = self._seen_ts or reader.ts
-        if reader.get_backfill(self._index) is None:
+        self._look_through_log(reader)  # here, where nobody waits for it: what is left for the writer's steps is little
+        if not self.is_of_use or reader.get_backfill(self._index) is None:
             return False
         run: list[tuple[bytes, str]] = []
         rows, size, end = self.rows, self._size, self.end
@@ -99,27 +100,28 @@ class KeySlice:
         document: Any = decode(body)
         return b"".join(key_parts(self._index, document)), document["_id"]
 
+    def _look_through_log(self, reader: Reader) -> None:
+        """Note what was written since. The slice is of no use when the log does not reach back far enough."""
+        while self.is_of_use and reader.ts != self._seen_ts:
+            rows = reader.log_after(self._seen_ts - 1, LOG_ROWS)  # with the last one seen: nothing behind it is missing
+            self.is_of_use = len(rows) > 1 and rows[0].ts == self._seen_ts
+            if self.is_of_use:
+                for row in rows[1:]:
+                    writes = decode_record(row.record).writes
+                    self._written.update(w.id for w in writes if w.table == self._table.number)
+                self._seen_ts = rows[-1].ts
+
     # On the writer's thread, inside a transaction
 
     def begin_step(self, writer: Writer, state: Backfill) -> bool:
         """Look at what was written since. False when the slice is of no use (any more), and another has to be read.
 
-        `state` is what the database knows: something else when another process of filling has entered this slice, or when
-        a failing disk has taken back what had been entered of it. Or the log does not reach back far enough.
+        `state` is what the database knows: something else when a failing disk has taken back what had been entered.
         """
         if state.cursor != self.start or (self.entered and state.entered != self.before + self.entered):
             self.is_of_use = False
-            return False
-        rows = writer.log_after(self._seen_ts - 1, LOG_ROWS)
-        if not rows or rows[0].ts != self._seen_ts:
-            self.is_of_use = False
-            return False
-        while rows:
-            for row in rows:
-                self._written.update(w.id for w in decode_record(row.record).writes if w.table == self._table.number)
-            self._seen_ts = rows[-1].ts
-            rows = writer.log_after(self._seen_ts, LOG_ROWS)
-        return True
+        self._look_through_log(writer)
+        return self.is_of_use
 
     def enter(self, writer: Writer, most: int) -> None:
         """Enter the next `most` keys; those of documents that were written since as they are now."""

@@ -21,6 +21,7 @@ from reactor.engine.transaction import Transaction
 from reactor.errors import SchemaError, StoreError
 from reactor.store.catalogue import IndexInfo
 from reactor.store.protocol import Backfill, SnapshotEnded
+from reactor.store.sqlite.writer import SqliteWriter
 from reactor.values.wire import decode
 from reactor.workers.backfill import BackfillWorker
 from reactor.workers.loading import Loader
@@ -170,18 +171,37 @@ async def test_the_worker_fills_staged_indexes_and_dropping_the_flag_enables_at_
     await worker.close()
 
 
-async def test_dropping_the_flag_of_an_index_that_is_not_full_waits_for_the_rest(engine: Harness) -> None:
+async def test_dropping_the_flag_of_an_index_that_is_not_full_waits_for_the_rest(
+    engine: Harness, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What fills it already goes on: two at once would each take the other's slice for lost, and read it again, for ever."""
     await fill(engine, 500)
     await deploy(engine.database, table(STAGED))
+    between = Between(monkeypatch, lambda _: asyncio.sleep(0))
     running = asyncio.ensure_future(fill_index(engine.database, by_n(engine)))
     while (state := await filled(engine)) is not None and not state.entered:
         await asyncio.sleep(0)
 
-    await deploy(engine.database, table(BY_N))  # both fill it, in turns
+    await deploy(engine.database, table(BY_N))
 
     assert states(engine) == {"by_n": "ready"}
     assert await engine.database.read(entries) == 500
     await running
+    assert len(between.slices) == 1
+
+
+async def test_when_what_fills_an_index_is_stopped_who_waits_for_it_goes_on(engine: Harness) -> None:
+    await fill(engine, 500)
+    await deploy(engine.database, table(STAGED))
+    running = asyncio.ensure_future(fill_index(engine.database, by_n(engine)))
+    deploying = asyncio.ensure_future(deploy(engine.database, table(BY_N)))
+    while (state := await filled(engine)) is not None and not state.entered:
+        await asyncio.sleep(0)
+    running.cancel()
+    await deploying
+    assert running.cancelled()
+    assert states(engine) == {"by_n": "ready"}
+    assert await engine.database.read(entries) == 500
 
 
 async def test_a_usable_index_may_be_staged_again(engine: Harness) -> None:
@@ -325,6 +345,37 @@ async def test_what_is_written_between_reading_and_entering_is_entered_as_it_is_
     await fill_index(engine.database, by_n(engine))
     assert len(between.slices) == 1
     assert await filled(engine) is None
+    await assert_whole(engine)
+
+
+async def test_what_is_written_while_a_slice_is_read_is_not_left_for_the_writer_to_look_through(
+    engine: Harness, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(key_slices, "READ_S", 0.0)
+    await fill(engine, 1000)
+    ids = await engine.database.read(document_ids)
+    await deploy(engine.database, table(STAGED))
+    reads, looked_through = 0, 0
+    rest, log_after = pace.Pace.rest, SqliteWriter.log_after
+
+    async def resting(*args: Any, **options: Any) -> None:
+        nonlocal reads
+        if not looked_through:
+            reads += 1
+            await engine.write(lambda tx: tx.patch(tx.table("rows"), ids[reads], {"n": 5000 + reads}))
+        await rest(*args, **options)
+
+    def looking(writer: SqliteWriter, ts: int, limit: int) -> Any:
+        nonlocal looked_through
+        rows = log_after(writer, ts, limit)
+        looked_through += len(rows)
+        return rows
+
+    monkeypatch.setattr(pace.Pace, "rest", resting)
+    monkeypatch.setattr(SqliteWriter, "log_after", looking)
+    await fill_index(engine.database, by_n(engine))
+    assert reads > 10
+    assert looked_through == 2, "the last one that was seen, and one more"
     await assert_whole(engine)
 
 
@@ -477,3 +528,24 @@ async def test_an_index_that_is_not_full_when_an_import_replaces_its_table_is_fi
     await deploy(database, table(BY_N))
 
     assert await database.read(entries) == 100
+
+
+async def test_an_index_that_a_deploy_has_left_unfinished_is_of_no_use_either_once_an_import_has_copied_it(
+    tmp_path: Path,
+) -> None:
+    """Queries would find what happens to be in it."""
+    await die_after(tmp_path, table(BY_N), 2)
+    second = await open_harness(tmp_path)
+    database = second.database
+    live = database.catalogue.tables["rows"]
+    loader = Loader(database, tmp_path / "staging", lambda table, done: None)
+    await loader.create([("rows", live.number)], database.catalogue.tables)
+    await loader.copy(live, loader.tables[0])
+    await database.replace_tables(loader.tables)
+    assert states(second) == {"by_n": "backfilling"}
+
+    await deploy(database, table(BY_N))
+
+    assert states(second) == {"by_n": "ready"}
+    await assert_whole(second)
+    await database.close()
