@@ -122,6 +122,7 @@ class Limits(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     unsent_response_bytes: int = 1 * MIB
     unsent_responses: int = 1_000
     send_stall_s: float = 30.0
+    """A client that takes nothing of what it is sent for this long, over HTTP too, is closed."""
     client_silence_s: float = 120.0
     ping_interval_s: float = 15.0
     transition_chunk_bytes: int = 5_000_000

@@ -250,7 +250,7 @@ def _uvicorn(app: Any, settings: Settings) -> Any:
             app,
             interface="asgi3",
             lifespan="off",
-            http=partial(SyncHttpProtocol, request_stall_s=settings.limits.request_stall_s),  # type: ignore[arg-type]
+            http=partial(SyncHttpProtocol, limits=settings.limits),  # type: ignore[arg-type]
             ws=SyncWebSocketProtocol,
             ws_max_size=settings.limits.client_message_bytes,
             ws_per_message_deflate=settings.compress_messages,

@@ -5,8 +5,9 @@ dictionaries of ASGI [measured without sockets and backend: 8.5 µs a mutation i
 way: no token, no upgrade, no pipelining, no large body (which may have to wait), a client that reads its answers. All else is
 uvicorn's.
 
-uvicorn waits for ever for the rest of a request. Here each connection is looked at now and then, which costs a request
-nothing: one that stays in the same head for `request_stall_s`, or in a body of which too little comes, is closed.
+uvicorn waits for ever for the rest of a request, and for who does not read its answer. Here each connection is looked at
+now and then, which costs a request nothing: one that stays in the same head for `request_stall_s`, or in a body of which
+too little comes, is closed, and so is one that takes nothing of an answer for `send_stall_s`.
 
 Clients that were given an address with a slash at its end ask for `//api/query`. That is how URLs without a scheme begin,
 so uvicorn would take `api` for a host and tell the application `/query`. Pass `SyncHttpProtocol` as uvicorn's `http=`.
@@ -22,7 +23,7 @@ from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
 
 from reactor.http.cors import cors_headers
 from reactor.http.request import OWN_PACE, DirectHandler, Head, HttpError, error_body, internal_error, too_large
-from reactor.limits import REQUEST_HEAD_MAX_BYTES
+from reactor.limits import REQUEST_HEAD_MAX_BYTES, Limits
 
 __all__ = ["SyncHttpProtocol"]
 
@@ -38,7 +39,7 @@ _HEAD_TOO_LARGE: Final = f"The request's URL and headers are too large (limit: {
 class SyncHttpProtocol(HttpToolsProtocol):
     """uvicorn's httptools protocol. An application that has them is asked for its `direct` handlers by path."""
 
-    def __init__(self, *args: Any, request_stall_s: float | None = None, **kwargs: Any) -> None:
+    def __init__(self, *args: Any, limits: Limits | None = None, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self._direct: dict[bytes, DirectHandler] = {}
         if not self.root_path and self.limit_concurrency is None and not self.config.access_log:
@@ -47,23 +48,33 @@ class SyncHttpProtocol(HttpToolsProtocol):
         """The direct request that is being read."""
         self._head_bytes = 0
         """How much of a head (or of the trailers behind a body) has come without its end."""
-        self._stall_s = request_stall_s
+        self._limits = limits
+        """None: connections are not watched."""
         self._watch: asyncio.TimerHandle | None = None
         self._stage = 0
         """Odd within a body; larger with each head and each body that was completed."""
         self._body_bytes = 0
-        self._seen_at, self._seen = 0.0, (0, 0)
+        self._seen_at = 0.0
+        self._seen: tuple[int, int] | None = None
         """Since when the client owes us something, and the stage and the bytes there were then."""
+        self._sent_at, self._unsent, self._has_drained = 0.0, 0, False
+        """When an answer was last seen to go on, the bytes of it that were left, and whether they were all taken since."""
 
     def connection_made(self, transport: asyncio.Transport) -> None:
         super().connection_made(transport)
-        if self._stall_s is not None:
-            self._seen_at = self.loop.time()
-            self._watch = self.loop.call_later(self._stall_s / LOOKS, self._look, self._stall_s)
+        # uvicorn starts this one after answers only.
+        self.timeout_keep_alive_task = self.loop.call_later(self.timeout_keep_alive, self.timeout_keep_alive_handler)
+        if self._limits is not None:
+            self._watch = self.loop.call_later(self._limits.request_stall_s / LOOKS, self._look, self._limits)
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._unwatch()
+        self._unset_keepalive_if_required()
         super().connection_lost(exc)
+
+    def resume_writing(self) -> None:
+        self._has_drained = True
+        super().resume_writing()
 
     def handle_websocket_upgrade(self) -> None:
         self._unwatch()
@@ -138,32 +149,39 @@ class SyncHttpProtocol(HttpToolsProtocol):
             self._request = None
             request.run()
 
-    def _look(self, stall_s: float) -> None:
-        """Now and then: does the client go on with what it began?"""
-        if self.transport.is_closing():
+    def _look(self, limits: Limits) -> None:
+        """Now and then: does the client go on with what it began, and take what we answer?"""
+        now, stall_s = self.loop.time(), limits.request_stall_s
+        if self._takes_nothing(now, limits.send_stall_s):
+            self.transport.abort()
             return
-        now = self.loop.time()
-        stage, count = self._seen
-        if self._stage != stage or self._body_bytes - count >= STALL_BYTES or not self._is_clients_turn():
-            self._seen_at, self._seen = now, (self._stage, self._body_bytes)
-        elif self.cycle is None and not self._head_bytes:
-            if now - self._seen_at >= self.timeout_keep_alive:
-                self.transport.close()  # it never asked for anything
-                return
-        elif now - self._seen_at >= stall_s:
-            what = f"less than {STALL_BYTES} bytes of its body" if self._stage % 2 else "not all of its head"
-            text = f"The request is given up: {what} arrived in {stall_s:g} seconds. Send it again over a quicker connection."
-            self._give_up(HttpError(408, "RequestTimeout", text))
-            return
-        self._watch = self.loop.call_later(stall_s / LOOKS, self._look, stall_s)
+        seen, self._seen = self._seen, None
+        if not self.transport.is_closing() and self._is_clients_turn():
+            if seen is None or self._stage != seen[0] or self._body_bytes - seen[1] >= STALL_BYTES:
+                self._seen_at, seen = now, (self._stage, self._body_bytes)
+            elif now - self._seen_at >= stall_s:
+                what = f"less than {STALL_BYTES} bytes of its body" if self._stage % 2 else "not all of its head"
+                text = f"The request is given up: {what} arrived in {stall_s:g} seconds. Send it again over a quicker connection."
+                self._give_up(HttpError(408, "RequestTimeout", text))
+            self._seen = seen
+        self._watch = self.loop.call_later(stall_s / LOOKS, self._look, limits)
+
+    def _takes_nothing(self, now: float, stall_s: float) -> bool:
+        """Whether we wait for the client to read, and it hasn't for too long. (Closing waits for that as well.)"""
+        unsent = self.transport.get_write_buffer_size()
+        if not (unsent and (self.flow.write_paused or self.transport.is_closing())):
+            self._unsent = 0
+            return False
+        if not self._unsent or unsent < self._unsent or self._has_drained:
+            self._sent_at = now
+        self._unsent, self._has_drained = unsent, False
+        return now - self._sent_at >= stall_s
 
     def _is_clients_turn(self) -> bool:
         """Whether we wait for the client, and nobody else watches how long."""
         cycle: Any = self.cycle
-        if cycle is None:
-            return True
         if self._stage % 2 == 0:
-            return bool(self._head_bytes) and cycle.response_complete
+            return bool(self._head_bytes) and (cycle is None or cycle.response_complete)
         if self.flow.read_paused:
             return False
         if cycle.response_complete or isinstance(cycle, _DirectRequest):

@@ -81,7 +81,7 @@ async def open_door(
     )
     config = uvicorn.Config(
         wrap(app) if wrap is not None else app,
-        http=partial(SyncHttpProtocol, request_stall_s=limits.request_stall_s) if own_transport else "httptools",  # type: ignore[arg-type]
+        http=partial(SyncHttpProtocol, limits=limits) if own_transport else "httptools",  # type: ignore[arg-type]
         ws=SyncWebSocketProtocol if own_transport else "websockets-sansio",
         ws_max_size=limits.client_message_bytes,
         ws_per_message_deflate=compress,

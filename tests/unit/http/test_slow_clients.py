@@ -30,6 +30,7 @@ class Hands:
         self.made: list[SyncHttpProtocol] = []
         self.heard: dict[SyncHttpProtocol, int] = {}
         """How many bytes have come, by connection."""
+        self.connected: set[SyncHttpProtocol] = set()
 
     def __getattr__(self, name: str) -> Any:
         return getattr(asyncio.get_running_loop(), name)
@@ -61,17 +62,24 @@ class Hands:
 def hands(monkeypatch: pytest.MonkeyPatch) -> Hands:
     hands = Hands()
     connection_made, data_received = SyncHttpProtocol.connection_made, SyncHttpProtocol.data_received
+    connection_lost = SyncHttpProtocol.connection_lost
 
     def made(protocol: SyncHttpProtocol, transport: asyncio.Transport) -> None:
         protocol.loop = hands  # type: ignore[assignment]
         hands.made.append(protocol)
         hands.heard[protocol] = 0
+        hands.connected.add(protocol)
         connection_made(protocol, transport)
 
     def received(protocol: SyncHttpProtocol, data: bytes) -> None:
         hands.heard[protocol] += len(data)
         data_received(protocol, data)
 
+    def lost(protocol: SyncHttpProtocol, error: Exception | None) -> None:
+        hands.connected.discard(protocol)
+        connection_lost(protocol, error)
+
+    monkeypatch.setattr(SyncHttpProtocol, "connection_lost", lost)
     monkeypatch.setattr(SyncHttpProtocol, "connection_made", made)
     monkeypatch.setattr(SyncHttpProtocol, "data_received", received)
     return hands
@@ -83,6 +91,8 @@ class Reading:
     def __init__(self) -> None:
         self.own_pace = False
         self.answers_at_once = False
+        self.answer = b""
+        """What to answer with instead."""
         self.may_read = asyncio.Event()
         self.may_read.set()
         self.requests = 0
@@ -91,6 +101,17 @@ class Reading:
 
     async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
         self.requests += 1
+        if self.answer:
+            for event in (
+                {
+                    "type": "http.response.start",
+                    "status": 200,
+                    "headers": [(b"content-length", b"%d" % len(self.answer))],
+                },
+                {"type": "http.response.body", "body": self.answer},
+            ):
+                await send(event)
+            return
         if self.own_pace:
             scope[OWN_PACE] = True
         await self.may_read.wait()
@@ -179,6 +200,20 @@ async def test_a_connection_that_never_asks_is_closed_without_a_word(slow: Door,
         assert await wire.is_closed()
 
 
+async def test_the_time_of_a_head_begins_with_it(slow: Door, hands: Hands) -> None:
+    async with watched(slow, hands) as wire:
+        hands.pass_by(STALL_S * 2)  # as browsers connect before they know what to ask
+        await wire.send(b"GET /ver")
+        hands.pass_by(STALL_S - 1)
+        assert not wire.protocol.transport.is_closing()
+        await wire.send(b"sion HTTP/1.1\r\nhost: test\r\n\r\n")
+        assert (await wire.answer())[2] == b"0.1.0"
+        hands.pass_by(STALL_S * 2 + 9)
+        await wire.send(b"GET /ver")
+        hands.pass_by(STALL_S - 1)
+        assert not wire.protocol.transport.is_closing()
+
+
 @pytest.mark.parametrize("headers", [(), (ADMIN,)], ids=["direct", "through ASGI"])
 @pytest.mark.parametrize("begun", [0, 10], ids=["no body", "some of it"])
 async def test_a_body_that_does_not_come_is_given_up(
@@ -264,6 +299,41 @@ async def test_an_answer_that_has_begun_is_broken_off(slow: Door, hands: Hands, 
         hands.pass_by(STALL_S * 2)
         assert await wire.is_closed()
         await until(lambda: reading.gone == 1)
+
+
+GET: bytes = b"GET /large HTTP/1.1\r\nhost: test\r\n%b\r\n"
+MORE_THAN_SOCKETS_HOLD = b"x" * 40_000_000
+
+
+@pytest.mark.parametrize("last", [GET % b"connection: close\r\n", GET % b"" + post(b" " * 200_000)])
+async def test_a_client_that_does_not_read_its_answer_is_closed(
+    slow: Door, hands: Hands, reading: Reading, last: bytes
+) -> None:
+    reading.answer = MORE_THAN_SOCKETS_HOLD
+    async with watched(slow, hands) as wire:
+        wire.writer.write(last)
+        await until(lambda: wire.protocol.transport.get_write_buffer_size())
+        hands.pass_by(STALL_S)
+        await asyncio.sleep(0.01)
+        assert wire.protocol in hands.connected
+        hands.pass_by(STALL_S)
+        await until(lambda: wire.protocol not in hands.connected)
+    assert slow.app._bodies.used == 0
+
+
+async def test_a_client_that_reads_its_answer_slowly_gets_it(slow: Door, hands: Hands, reading: Reading) -> None:
+    reading.answer = MORE_THAN_SOCKETS_HOLD
+    async with watched(slow, hands) as wire:
+        await wire.send(GET % b"")
+        await until(lambda: wire.protocol.flow.write_paused)
+        await wire.reader.readuntil(b"\r\n\r\n")
+        unsent, read = wire.protocol.transport.get_write_buffer_size(), 0
+        while unsent:
+            hands.pass_by(STALL_S - 1)
+            while (now := wire.protocol.transport.get_write_buffer_size()) == unsent:
+                read += len(await wire.reader.read(1_000_000))
+            unsent = now
+        await wire.reader.readexactly(len(reading.answer) - read)
 
 
 async def test_a_request_that_runs_for_long_is_left_alone(slow: Door, hands: Hands) -> None:
