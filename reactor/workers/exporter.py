@@ -56,6 +56,8 @@ class Exporter:
         self._scratch, self._archives = directory / "copies", directory / "exports"
         self._running: tuple[str, asyncio.Task[None]] | None = None
         self._requesting = asyncio.Lock()
+        self._placing = asyncio.Lock()
+        """Held while an archive comes to its place, or others go: until its export is noted, it belongs to none."""
         self._reported = 0.0
         self._reporting: asyncio.Task[None] | None = None
         self._expiring: asyncio.Task[None] | None = None
@@ -138,6 +140,7 @@ class Exporter:
         if self._running is not None and self._running[1] is task:  # it had not begun
             self._running = None
         await self._end(export_id, "canceled", "The export was canceled.")
+        await self._expire()  # its archive, or when that does
         document = await self._database.read(lambda tx: transfers.read(tx, EXPORTS, export_id))
         if document is not None and document["state"] == "completed":
             raise ExportRefused("It is too late to cancel this export: it is completed.", code="ExportCompleted")
@@ -192,8 +195,6 @@ class Exporter:
                 await self._add_files(export_id, part, exported.files)
         key = f"{start_ts}.zip"
         size = (await anyio.Path(part).stat()).st_size
-        await anyio.Path(part).rename(self._archives / key)
-        hit(BEFORE_DONE)
 
         def done(tx: WriteTransaction) -> None:
             now_ns = int(tx.now_ms * 1e6)
@@ -209,7 +210,10 @@ class Exporter:
                 size=Int64(size),
             )
 
-        await self._database.write(done)
+        async with self._placing:
+            await anyio.Path(part).rename(self._archives / key)
+            hit(BEFORE_DONE)
+            await self._database.write(done)
         await self._expire()
 
     async def _add_files(self, export_id: str, part: Path, files: list[ExportedFile]) -> None:
@@ -248,21 +252,21 @@ class Exporter:
     async def _expire(self) -> None:
         """Delete archives that have expired, those beyond the number that is kept, and those that belong to no export."""
         now = self._database.clock.now_ns()
-        found = await self._database.read(lambda tx: transfers.newest(tx, EXPORTS, transfers.KEPT + 20))
-        complete = [document for document in found if document["state"] == "completed"]
-        kept = [d for d in complete[: self._database.limits.exports_kept] if d["expiration_ts"] > now]
-        names = {document["zip_object_key"] for document in kept}
-        gone = [document["_id"] for document in complete if document["zip_object_key"] not in names]
 
-        def forget(tx: WriteTransaction) -> None:
-            for document_id in gone:
-                if transfers.read(tx, EXPORTS, document_id) is not None:
-                    tx.delete(tx.catalogue.tables[EXPORTS], document_id)
+        def forget(tx: WriteTransaction) -> list[dict[str, Any]]:
+            found = transfers.newest(tx, EXPORTS, transfers.KEPT + 20)
+            complete = [document for document in found if document["state"] == "completed"]
+            kept = [d for d in complete[: self._database.limits.exports_kept] if d["expiration_ts"] > now]
+            for document in complete:
+                if document not in kept:
+                    tx.delete(tx.catalogue.tables[EXPORTS], document["_id"])
+            return kept
 
-        # In this order: no export is told to be complete whose archive is gone.
-        if gone:
-            await self._database.write(forget, background=True)
-        await anyio.to_thread.run_sync(self._delete_others, names)
+        async with self._placing:
+            # In this order: no export is told to be complete whose archive is gone. And by the writer, behind an export that
+            # is being noted although it was canceled.
+            kept = await self._database.write(forget)
+            await anyio.to_thread.run_sync(self._delete_others, {document["zip_object_key"] for document in kept})
         self._alarm.set(min((int(document["expiration_ts"]) for document in kept), default=None))
 
     def _delete_others(self, names: set[str]) -> None:

@@ -185,6 +185,29 @@ async def test_an_export_that_is_canceled_too_late_is_told_as_completed(deployme
     path, document = await exporter.find(export_id)
     assert path.stat().st_size == document["size"]
     assert deployment.left_over() == []
+    await deployment.backend.advance(timedelta(seconds=deployment.reactor.settings.limits.export_kept_s + 60))
+    async with asyncio.timeout(20):  # it expires like any other
+        while path.exists():
+            await asyncio.sleep(0.01)
+
+
+async def test_an_archive_whose_export_is_just_being_noted_as_complete_is_nobody_s_to_delete(
+    deployment: Deployment, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Another export expires at that moment."""
+    exporter, database = deployment.reactor.exporter, deployment.reactor.database
+    expiring: list[asyncio.Task[None]] = []
+    write = database.write
+
+    async def late(*args: Any, **options: Any) -> Any:
+        if expiring and asyncio.current_task() is not expiring[0]:
+            await asyncio.wait(expiring, timeout=0.3)
+        return await write(*args, **options)
+
+    monkeypatch.setattr(database, "write", late)
+    faults.arm(BEFORE_DONE, lambda: expiring.append(asyncio.create_task(exporter._expire())))
+    await deployment.export()
+    await expiring[0]
 
 
 async def test_append_adds_a_snapshot_s_documents(deployment: Deployment, second: Deployment) -> None:
