@@ -63,7 +63,12 @@ async def run_apart(plan: Plan | ExportPlan, report: Report, *, size: int) -> An
             _carry_out, kind, plan, lambda text: loop.call_soon_threadsafe(report, text) and None
         )
     order = msgspec.json.encode({"kind": kind, "plan": plan})
-    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
+    environment = {
+        **os.environ,
+        "PYTHONPATH": os.pathsep.join(filter(None, sys.path)),
+        # Sorting writes all documents to a file that SQLite makes: on the disk whose room is looked at, and among what is ours.
+        "SQLITE_TMPDIR": os.path.dirname(plan.staging if isinstance(plan, Plan) else plan.archive),
+    }
     process = await asyncio.create_subprocess_exec(
         *(sys.executable, "-P", "-m", "reactor.transfer.child"),
         stdin=asyncio.subprocess.PIPE,

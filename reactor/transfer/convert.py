@@ -397,7 +397,7 @@ class _Adding:
 
     def finish(self) -> StagedTable:
         staging = self._conversion.staging
-        self._conversion.check_room(self._size)  # sorting writes all of it once more, and is not interrupted
+        self._conversion.check_room(2 * self._size)  # sorting writes all of it twice more, and is not interrupted
         rows = staging.sort(self._source)
         for source in self._keys.values():
             staging.sort(source)

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
 import math
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import httpx
 import pytest
@@ -156,3 +158,36 @@ async def test_an_import_ends_wherever_the_disk_fills_up(
     disk(2**40, len(looks.paths))
     await deployment.import_(archive, "zip", "replace")
     assert (await deployment.names())[0] == "x" * 100_000
+
+
+async def test_an_import_that_fits_but_cannot_be_sorted_is_refused(
+    deployment: Deployment, disk: Callable[..., Disk], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Sorting takes twice what there is: SQLite's own file, and the documents in their order."""
+    monkeypatch.setattr(child, "SMALL_BYTES", math.inf)
+    archive = make_zip({"items/documents.jsonl": "\n".join(['{"name": "%s"}' % ("x" * 100_000)] * 30)})
+    disk(RESERVE_BYTES + 5 * MIB)
+    with pytest.raises(Unavailable, match="more are needed"):
+        await deployment.import_(archive, "zip")
+    disk(RESERVE_BYTES + 6 * MIB)
+    assert await deployment.import_(archive, "zip") == 30
+
+
+async def test_what_is_sorted_stays_in_the_data_directory(
+    deployment: Deployment, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """On the disk that has room, and where nobody else reads: SQLite would take /var/tmp."""
+    directories: list[Path] = []
+    start = asyncio.create_subprocess_exec
+
+    async def starting(*command: Any, env: dict[str, str], **options: Any) -> Any:
+        directories.append(Path(env["SQLITE_TMPDIR"]))
+        assert directories[-1].is_dir()
+        return await start(*command, env=env, **options)
+
+    monkeypatch.setattr(asyncio, "create_subprocess_exec", starting)
+    await deployment.import_([{"name": "x" * 100_000}])
+    await deployment.export()
+    transfers = deployment.reactor.settings.data / "transfer"
+    assert [directory.relative_to(transfers).parts[0] for directory in directories] == ["uploads", "exports"]
+    assert deployment.left_over() == []
