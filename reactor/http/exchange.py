@@ -7,6 +7,7 @@ from typing import Any, Final
 
 from reactor.errors import LimitExceeded
 from reactor.http.body_budget import BodyShare
+from reactor.http.pace import Pace
 from reactor.http.request import OWN_PACE, Receive, Scope, Send
 from reactor.limits import Limits
 from reactor.runtime.http_cors import Cors
@@ -46,6 +47,8 @@ class Exchange:
         self._is_head = scope["method"] == "HEAD"
         self._without_body = scope["method"] in WITHOUT_BODY
         self._share = share
+        self.pace = share.pace if share is not None else Pace()
+        """The client's, with its body."""
         self._received = 0
         self._body_ended = False
         self._sent = 0
@@ -57,15 +60,17 @@ class Exchange:
         self._cors = (cors, origin)
 
     async def receive(self) -> Event:
-        """For the handler's request. Raises RequestTooLarge, BodiesBusy."""
+        """For the handler's request. Raises RequestTooLarge, BodiesBusy, TooSlow."""
         if self._without_body and not self._body_ended:
             self._body_ended = True
             return {"type": "http.request", "body": b"", "more_body": False}
         while True:
-            if self._share is not None and self._received and not self._body_ended:
-                event = await self._share.next(self._receive, self._received)
-            else:
+            if self._body_ended:
                 event = await self._receive()
+            else:
+                if self._share is not None and self._received:
+                    await self._share.take(self._received)
+                event = await self.pace.receive(self._receive, self._received)
             if event["type"] != "http.request":
                 return event
             if self._body_ended:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import random
 import re
 from collections.abc import Awaitable, Callable, Iterable, MutableMapping
-from typing import Any, Final, TypeVar
+from typing import Any, Final
 from urllib.parse import parse_qsl
 
 import msgspec
@@ -19,6 +19,7 @@ from reactor.http.body_budget import (
     BodyShare,
 )
 from reactor.http.cors import cors_headers
+from reactor.http.pace import Pace, TooSlow
 
 __all__ = [
     "OWN_PACE",
@@ -37,7 +38,6 @@ __all__ = [
     "too_large",
 ]
 
-T = TypeVar("T")
 Scope = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
 Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
@@ -158,7 +158,11 @@ class Request(Head):
             if self.share.declared is not None and self.share.declared > limit:
                 raise too_large(limit)  # rather than wait for a share first
         while more:
-            event = await (self.receive() if self.share is None else _or_503(self.share.next(self.receive, size)))
+            if self.share is None:
+                event = await self.receive()
+            else:
+                await _or_503(self.share.take(size))
+                event = await self._receive_at_pace(self.share.pace, size)
             if event["type"] == "http.disconnect":
                 raise ClientGone
             chunk: bytes = event.get("body", b"")
@@ -170,6 +174,12 @@ class Request(Head):
         if self.share is not None:
             await _or_503(self.share.complete(size))
         return b"".join(chunks)
+
+    async def _receive_at_pace(self, pace: Pace, size: int) -> MutableMapping[str, Any]:
+        try:
+            return await pace.receive(self.receive, size)
+        except TooSlow as error:
+            raise HttpError(408, error.code, str(error)) from None
 
     async def answer(
         self,
@@ -220,9 +230,9 @@ class Request(Head):
         await self.answer(error_body(error), status=error.status, headers=headers)
 
 
-async def _or_503(wait: Awaitable[T]) -> T:
+async def _or_503(wait: Awaitable[None]) -> None:
     try:
-        return await wait
+        await wait
     except BodiesBusy as error:
         raise HttpError(503, error.code, str(error), retry_after_s=RETRY_AFTER_S) from None
 

@@ -25,6 +25,7 @@ from reactor.auth.identity import ANONYMOUS, Caller, unverified
 from reactor.errors import InvalidValue, ReactorError, StoreError
 from reactor.http.body_budget import BodyBudget, BodyShare
 from reactor.http.exchange import WITHOUT_BODY, Event, Exchange, ResponseTooLarge, request_too_large
+from reactor.http.pace import SlowClients
 from reactor.http.request import Receive, Scope, Send
 from reactor.http.site_errors import BadBody, error_response
 from reactor.limits import Limits
@@ -82,6 +83,7 @@ class Site:
         self._slots = asyncio.Semaphore(limits.concurrent_http_actions)
         self._tasks: set[asyncio.Task[None]] = set()
         self._waiting = 0
+        self._slow = SlowClients(lambda: self._waiting)
         self._stopping_since: float | None = None
 
     async def __call__(
@@ -129,10 +131,13 @@ class Site:
             await exchange.answer(_OVERLOADED, 429, [(b"content-type", b"application/json")])
             return
         self._waiting += 1
+        if self._slots.locked():
+            self._slow.hurry()
         try:
             await self._slots.acquire()
         finally:
             self._waiting -= 1
+        self._slow.holding[exchange.pace] = 1
         try:
             if self.on_traceparent is not None and (traceparent := headers.get(b"traceparent")) is not None:
                 self.on_traceparent(request_id, traceparent)
@@ -157,6 +162,7 @@ class Site:
             task.add_done_callback(self._tasks.discard)
             await asyncio.shield(task)
         finally:
+            del self._slow.holding[exchange.pace]
             exchange.release()
             self._slots.release()
 

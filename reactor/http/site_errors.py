@@ -14,6 +14,7 @@ from reactor.auth.authenticator import AuthenticationError
 from reactor.errors import ApplicationError, ReactorError
 from reactor.http.body_budget import RETRY_AFTER_S, BodiesBusy
 from reactor.http.exchange import RequestTooLarge
+from reactor.http.pace import TooSlow
 from reactor.runtime.app import App
 from reactor.runtime.failures import failure_of
 from reactor.values.formats import clean_json
@@ -44,6 +45,8 @@ def error_response(error: Exception, request_id: str, app: App, dev: bool) -> Re
         return _json_response(400, {"error": {"code": error.code, "message": str(error), "path": error.path}})
     if isinstance(error, RequestTooLarge):
         return _json_response(413, {"code": error.code, "message": str(error)})
+    if isinstance(error, TooSlow):
+        return _json_response(408, {"code": error.code, "message": str(error)})
     if isinstance(error, BodiesBusy):
         return _json_response(503, {"code": error.code, "message": str(error)}, {"retry-after": str(RETRY_AFTER_S)})
     if isinstance(error, AuthenticationError):

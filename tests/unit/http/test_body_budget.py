@@ -10,8 +10,9 @@ from typing import Any
 import httpx
 import pytest
 
-from reactor.http.body_budget import LARGE_BODY_BYTES, PACE, BodiesBusy, BodyBudget, BodyShare
+from reactor.http.body_budget import LARGE_BODY_BYTES, BodiesBusy, BodyBudget, BodyShare
 from reactor.http.exchange import Exchange
+from reactor.http.pace import PACE, Pace, TooSlow
 from reactor.limits import Limits
 from tests.support.door import Door, open_door
 from tests.unit.http.test_direct import connect, post
@@ -203,8 +204,8 @@ async def test_a_client_with_a_share_that_sends_nothing_is_refused_while_others_
         await until(lambda: budget(door).used == ROOM)
         assert (await act(client, "x" * 300_000)).json()["value"] == {"text": "x" * 300_000}
         for wire in (one, two):
-            status, headers, body = await wire.answer()
-            assert (status, headers[b"retry-after"]) == (503, b"5")
+            status, _, body = await wire.answer()
+            assert status == 408
             assert "came slowly while others waited" in json.loads(body)["message"]
         assert budget(door).used == 0
 
@@ -241,37 +242,37 @@ async def test_only_the_slowest_are_refused_and_nobody_while_nobody_waits() -> N
     async def read(name: str) -> None:
         share = BodyShare(shared, b"%d" % sizes[name], 1_000_000)
         try:
-            await share.next(some_body([]), received[name])
+            await share.take(received[name])
+            await share.pace.receive(some_body([]), received[name])
         finally:
             share.release()
 
     reading = {name: asyncio.create_task(read(name)) for name in sizes}
     await asyncio.sleep(0)
     assert shared.used == 1_000_000
-    shared._look(Later(2000))  # type: ignore[arg-type]
+    shared.slow._look(Later(2000))  # type: ignore[arg-type]
     await asyncio.sleep(0)
     assert not any(task.done() for task in reading.values())
     waits = asyncio.create_task(shared.take(350_000))
     await asyncio.sleep(0)
-    shared._look(Later(2000))  # type: ignore[arg-type]
+    shared.slow._look(Later(2000))  # type: ignore[arg-type]
     assert await asyncio.wait_for(waits, 20) == 350_000
     done = {name for name, task in reading.items() if task.done()}
     assert done == {"idle", "idle, and not in the way"}
     for name in done:
-        assert isinstance(reading[name].exception(), BodiesBusy)
+        assert isinstance(reading[name].exception(), TooSlow)
     for task in reading.values():
         task.cancel()
 
 
 async def test_time_that_the_application_takes_is_not_the_clients() -> None:
-    shared = BodyBudget(1_000_000, patience_s=0)
-    share = BodyShare(shared, b"300000", 1_000_000)
-    await share.next(some_body([b"x"]), 0)
-    assert share.held == 300_000
-    waited = share._waited_s
-    await asyncio.sleep(0.001)
-    assert not shared.receiving
-    assert share._waited_s == waited
+    pace, now = Pace(), asyncio.get_running_loop().time()
+    await pace.receive(some_body([b"x"]), 0)
+    assert pace.lateness(now + 1000) == 0
+    receiving = asyncio.create_task(pace.receive(some_body([]), 1))
+    await asyncio.sleep(0)
+    assert 0 < pace.lateness(now + 1000) <= 1000
+    receiving.cancel()
 
 
 @pytest.fixture

@@ -552,6 +552,25 @@ async def test_large_bodies_share_the_budget_of_all_doors(shop_app: App) -> None
         assert bodies.used == 0
 
 
+async def test_a_client_that_sends_no_more_is_given_up_while_others_wait_for_their_turn(shop_app: App) -> None:
+    async def nothing_more() -> AsyncIterator[bytes]:
+        yield b"some"
+        stopped.set()
+        await asyncio.Event().wait()
+
+    async with make_backend(shop_app, limits=Limits(concurrent_http_actions=1)) as running:
+        site = running.reactor._doors.site
+        site._slow._patience_s = 0.01
+        for path in ("/size", "/echo"):
+            stopped = asyncio.Event()
+            slow = asyncio.create_task(running.fetch(path, "POST", content=nothing_more()))
+            await stopped.wait()
+            assert (await running.fetch("/size", "POST", content=chunks(1, 2))).text == "3"
+            refused = await slow
+            assert (refused.status_code, refused.json()["code"]) == (408, "RequestTimeout")
+        assert not site._slow.holding
+
+
 async def test_the_limits_are_20_mib_each() -> None:
     assert Limits().http_request_bytes == Limits().http_response_bytes == 20 * 1024 * 1024
 
