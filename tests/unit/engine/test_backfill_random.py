@@ -26,7 +26,7 @@ from reactor.store.sqlite.writer import AFTER_COMMIT, BEFORE_COMMIT
 from reactor.workers.loading import Loader
 from tests.unit.engine.conftest import Harness, open_harness
 from tests.unit.engine.test_backfill import assert_whole, by_n, document_ids, filled
-from tests.unit.engine.test_deploy import fill, table
+from tests.unit.engine.test_deploy import fill, states, table
 
 OPERATIONS = 60
 
@@ -40,11 +40,12 @@ class Run:
         self.rng = random.Random(seed)
         self.path = path
         self.fillers: list[asyncio.Task[None]] = []
+        self.is_over = False
         self._break_steps(monkeypatch)
         self._break_reads(monkeypatch)
 
     def chance(self, one_in: int) -> bool:
-        return self.rng.randrange(one_in) == 0
+        return not self.is_over and self.rng.randrange(one_in) == 0
 
     def _break_steps(self, monkeypatch: pytest.MonkeyPatch) -> None:
         work, enter = backfill._Step.work, KeySlice.enter
@@ -184,6 +185,13 @@ class Run:
         """A deploy drops the index, and adds another one of its name."""
         await deploy(self.engine.database, staged(*self.rng.choice([("n",), ("m",), ("m", "n")])))
 
+    async def usable(self) -> None:
+        """A deploy wants it, or another one, to be full."""
+        fields = self.rng.choice([by_n(self.engine).fields, ("n",), ("m",)])
+        await deploy(self.engine.database, table(WantedIndex("by_n", fields)))
+        assert states(self.engine) == {"by_n": "ready"}
+        await assert_whole(self.engine)
+
     async def replaced(self) -> None:
         """An import puts a copy in the place of the table, and its documents elsewhere in the store."""
         database = self.engine.database
@@ -220,7 +228,8 @@ async def test_whatever_happens(tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
         await deploy(run.engine.database, staged("n"))
         often = [run.write] * 8 + [run.wait] * 6
         seldom = [
-            run.delete_and_insert_again, run.prune, run.another_filler, run.stop, run.restart, run.other_fields, run.replaced,
+            run.delete_and_insert_again, run.prune, run.another_filler, run.stop, run.restart, run.other_fields, run.usable,
+            run.replaced,
         ]  # fmt: skip
         for _ in range(OPERATIONS):
             if all(filler.done() for filler in run.fillers):
@@ -229,10 +238,9 @@ async def test_whatever_happens(tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
             with contextlib.suppress(StoreError):  # a commit failed, of which it came too soon afterwards
                 await rng.choice(often + seldom)()
         await run.stop_fillers()
-        while await filled(run.engine) is not None:
-            run.start_filler()
-            await asyncio.wait(run.fillers)
-            await run.stop_fillers()
+        run.is_over = True  # nothing fails any more
+        faults.disarm_all()
+        await fill_index(run.engine.database, by_n(run.engine))
         await assert_whole(run.engine)
     finally:
         faults.disarm_all()
