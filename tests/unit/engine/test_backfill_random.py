@@ -25,7 +25,7 @@ from reactor.store.protocol import Reader, SnapshotEnded, Writer
 from reactor.store.sqlite.writer import AFTER_COMMIT, BEFORE_COMMIT
 from reactor.workers.loading import Loader
 from tests.unit.engine.conftest import Harness, open_harness
-from tests.unit.engine.test_backfill import assert_whole, by_n, document_ids, filled
+from tests.unit.engine.test_backfill import assert_whole, by_n, document_ids
 from tests.unit.engine.test_deploy import fill, states, table
 
 OPERATIONS = 60
