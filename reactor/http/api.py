@@ -169,7 +169,8 @@ class FunctionApi:
         except ProtocolError as error:
             raise HttpError(400, "BadTimestamp", str(error)) from None
         caller = await self.caller(request)
-        await _answer(request, await self._backend.query(call.path, args, caller, at_ts=ts), reprint)
+        outcome = await self._backend.query(call.path, args, caller, at_ts=ts, asked_by=request.known_id)
+        await _answer(request, outcome, reprint)
 
     async def query_batch(self, request: Request) -> None:
         """POST /api/query_batch: several queries at one timestamp."""

@@ -133,7 +133,7 @@ class LiveBackend:
     ) -> Outcome:
         if at_ts is not None:
             try:
-                return await self._pins.query(QueryCall(path, args, None, caller), at_ts)
+                return await self._pins.query(QueryCall(path, args, None, caller), at_ts, asked_by)
             except OutOfRetention as error:
                 return self.reports.told(error, path)[0]
         subscriber = self.live.subscriber(caller, "HttpApi", asked_by)
@@ -182,10 +182,10 @@ class LiveBackend:
             )  # fmt: skip
         return QueryRun(outcome, read_set, execution.observed_identity, execution.observed_time, seconds, finished)
 
-    def _report_query(self, run: QueryRun) -> None:
+    def _report_query(self, run: QueryRun, asked_by: str) -> None:
         """Of a run outside of the live queries, which report their own."""
         if run.finished is not None:
-            run.finished.door = "HttpApi"
+            run.finished.door, run.finished.asked_by = "HttpApi", asked_by
             self.reports.executions.report(run.finished)
 
     # Mutations and actions

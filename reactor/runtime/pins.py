@@ -42,7 +42,7 @@ class Pins:
         self,
         database: Database,
         run: Callable[[QueryCall, Transaction], QueryRun],
-        report: Callable[[QueryRun], None],
+        report: Callable[[QueryRun, str], None],
     ) -> None:
         self._database, self._run, self._report = database, run, report
         self._held: dict[int, Snapshot] = {}
@@ -70,13 +70,13 @@ class Pins:
                 return snapshot.ts
         return self._database.processed_ts
 
-    async def query(self, call: QueryCall, ts: int) -> Outcome:
-        """The outcome of a query as of `ts`. Raises OutOfRetention."""
+    async def query(self, call: QueryCall, ts: int, asked_by: str) -> Outcome:
+        """The outcome of a query as of `ts`, reported as run for a request. Raises OutOfRetention."""
         snapshot = self._held.get(ts)
         if snapshot is not None:
             try:
                 run = await snapshot.run(lambda reader: self._run(call, self._database.transaction(reader)))
-                self._report(run)
+                self._report(run, asked_by)
                 return _stamped(run.outcome, ts)
             except SnapshotEnded:
                 pass  # the store needed its space back: see whether the newest data will do
@@ -89,7 +89,7 @@ class Pins:
 
         with self._database.holding(ts):
             read_ts, run = await self._database.read(read)
-            self._report(run)
+            self._report(run, asked_by)
             await self._database.wait_processed(read_ts)
             if self._database.ring.first_touch(run.read_set, ts, read_ts) is None:
                 return _stamped(run.outcome, ts)

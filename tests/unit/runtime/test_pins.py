@@ -14,7 +14,7 @@ __all__ = ["world"]
 
 async def test_a_cancelled_pin_holds_no_snapshot(world: World) -> None:
     await counters(world, 1)
-    pins = Pins(world.database, world._run, lambda _: None)
+    pins = Pins(world.database, world._run, lambda *_: None)
     original = world.database.wait_processed
     never = asyncio.Event()
     waiting = asyncio.Event()

@@ -134,6 +134,16 @@ async def test_queries_are_part_of_their_requests_trace_also_from_the_cache(
     assert other.parent is None
 
 
+async def test_a_query_at_a_timestamp_is_part_of_its_requests_trace(
+    http: httpx.AsyncClient, exporter: InMemorySpanExporter
+) -> None:
+    body = {"path": "notes:count", "args": {}, **(await http.post("/api/query_ts", json={})).json()}
+    await http.post("/api/query_at_ts", json=body, headers={"traceparent": f"00-{TRACE}-{SPAN}-01"})
+    (span,) = exporter.get_finished_spans()
+    assert span.parent is not None
+    assert f"{span.parent.span_id:016x}" == SPAN
+
+
 async def test_failures_and_traces_of_our_own(http: httpx.AsyncClient, exporter: InMemorySpanExporter) -> None:
     for header in ({}, {"traceparent": "nonsense"}, {"traceparent": f"00-{'0' * 32}-{'0' * 16}-01"}):
         await http.post("/api/mutation", json={"path": "notes:add", "args": {"text": "no"}}, headers=header)
