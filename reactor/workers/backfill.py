@@ -5,26 +5,35 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
+from typing import Final
 
 from reactor.engine.backfill import fill_index, title
 from reactor.engine.commit_record import CommitRecord
 from reactor.engine.database import Database
 from reactor.errors import ReactorError
 from reactor.store.catalogue import IndexInfo
+from reactor.workers.alarm import Alarm
 
 __all__ = ["BackfillWorker"]
 
 logger = logging.getLogger("reactor.engine")
 
+RETRY_S: Final = 60.0
+"""After a failure: of the disk, mostly, which somebody may make room on."""
+
 
 class BackfillWorker:
-    """One per deployment. Looks for work at the start, after every deploy and import; one index at a time."""
+    """One per deployment. Looks for work at the start, after every deploy and import, and again some time after a failure.
+
+    One index at a time.
+    """
 
     def __init__(self, database: Database) -> None:
         self._database = database
         self._changed = asyncio.Event()
         self._task: asyncio.Task[None] | None = None
         self._idle = asyncio.Event()
+        self._again = Alarm(database.clock, self._look, "backfill again")
 
     def start(self) -> None:
         self._changed.set()
@@ -37,6 +46,7 @@ class BackfillWorker:
             self._task.cancel()
             with contextlib.suppress(asyncio.CancelledError):
                 await self._task
+        self._again.set(None)
 
     async def idle(self) -> None:
         """Return once every staged index is full, or can't be filled now."""
@@ -44,8 +54,11 @@ class BackfillWorker:
 
     def _on_commit(self, record: CommitRecord) -> None:
         if "code" in record.names or record.replaced is not None:
-            self._changed.set()
-            self._idle.clear()
+            self._look()
+
+    def _look(self) -> None:
+        self._changed.set()
+        self._idle.clear()
 
     async def _work(self) -> None:
         while True:
@@ -54,14 +67,15 @@ class BackfillWorker:
             for index in self._staged():
                 try:
                     await fill_index(self._database, index)
-                except ReactorError as error:
+                except Exception as error:
                     logger.error(
-                        "filling the staged index %s failed; the next deploy or start goes on: %s", title(index), error
+                        "filling the staged index %s failed; it goes on in %.0f s: %s",
+                        title(index),
+                        RETRY_S,
+                        error,
+                        exc_info=not isinstance(error, ReactorError),
                     )
-                except Exception:
-                    logger.exception(
-                        "filling the staged index %s failed; the next deploy or start goes on", title(index)
-                    )
+                    self._again.set(self._database.clock.now_ns() + int(RETRY_S * 1e9))
             if not self._changed.is_set():
                 self._idle.set()
 

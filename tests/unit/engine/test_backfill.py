@@ -530,6 +530,27 @@ async def test_an_index_that_is_not_full_when_an_import_replaces_its_table_is_fi
     assert await database.read(entries) == 100
 
 
+async def test_the_worker_goes_on_some_time_after_a_failure(engine: Harness) -> None:
+    await fill(engine, 100)
+    await deploy(engine.database, table(STAGED))
+    faults.arm(AFTER_STEP, no_room)
+    worker = BackfillWorker(engine.database)
+    worker.start()
+    await worker.idle()
+    faults.disarm_all()
+    assert await filled(engine) is not None
+
+    while engine.clock.next_wakeup() is None:
+        await asyncio.sleep(0)
+    engine.clock.advance(60 * 10**9)
+    async with asyncio.timeout(20):
+        while await filled(engine) is not None:
+            await asyncio.sleep(0)
+    await worker.idle()
+    await worker.close()
+    await assert_whole(engine)
+
+
 async def test_an_index_that_a_deploy_has_left_unfinished_is_of_no_use_either_once_an_import_has_copied_it(
     tmp_path: Path,
 ) -> None:
