@@ -13,11 +13,11 @@ import logging
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Final
 
 from reactor.engine.commit_record import ANY_INDEX, ANY_TABLE, CommitKind, CommitRecord
 from reactor.engine.database import Database
-from reactor.engine.index_kinds import fill
+from reactor.engine.index_kinds import fill, next_documents
 from reactor.engine.key_slices import KeySlice, read_slice
 from reactor.engine.pace import Pace
 from reactor.engine.ranges import make_range
@@ -25,7 +25,6 @@ from reactor.engine.transaction import Transaction
 from reactor.faults import hit
 from reactor.store.catalogue import BY_CREATION_TIME, BY_ID, IndexInfo, IndexState
 from reactor.store.protocol import Backfill, Writer
-from reactor.values.wire import decode
 
 __all__ = ["AFTER_STEP", "NEW", "IndexStatus", "Progress", "fill_index", "index_states", "title"]
 
@@ -223,12 +222,10 @@ class _Step:
         by_id = self._database.store.catalogue.tables[self.index.table].indexes[BY_ID]
         start, self.entered = state.cursor, state.entered
         while True:
-            rows = writer.scan(by_id, start, None, reverse=False, limit=CHUNK_ROWS)
-            documents: list[Any] = [decode(body) for _, body in rows]
+            documents, start = next_documents(writer, by_id, start, CHUNK_ROWS)
             fill(writer, self.index, documents)
-            self.entered += len(rows)
-            if not rows:
+            self.entered += len(documents)
+            if not documents:
                 return None
-            start = rows[-1][0] + b"\x00"
             if self._is_over(began):
                 return Backfill(start, self.entered)

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any, Final, TypeVar
 
 from reactor.engine.database import Database
-from reactor.engine.index_kinds import fill
+from reactor.engine.index_kinds import fill, next_documents
 from reactor.engine.pace import Pace
 from reactor.errors import ReactorError
 from reactor.faults import hit
@@ -18,7 +18,6 @@ from reactor.store.room import check_room
 from reactor.store.sqlite.staging import StagingFile
 from reactor.transfer.convert import StagedTable
 from reactor.transfer.rows import ImportRefused
-from reactor.values.wire import decode
 
 __all__ = ["MID_LOAD", "Loader", "TablesChanged", "index_changes"]
 
@@ -162,13 +161,11 @@ class Loader:
         def step(writer: Writer, start: bytes) -> bytes | None:
             until = time.monotonic() + STEP_S
             while time.monotonic() < until:
-                rows = writer.scan(by_id, start, None, reverse=False, limit=FILL_ROWS)
-                if not rows:
+                documents, start = next_documents(writer, by_id, start, FILL_ROWS)
+                if not documents:
                     return None
-                documents: list[Any] = [decode(body) for _, body in rows]
                 for index in hidden.others:
                     fill(writer, index, documents)
-                start = rows[-1][0] + b"\x00"
             return start
 
         while (following := await self._step(lambda w, s=start: step(w, s), adapt=False)) is not None:

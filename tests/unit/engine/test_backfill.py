@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from reactor import faults
-from reactor.engine import backfill, key_slices, pace
+from reactor.engine import backfill, index_kinds, key_slices, pace
 from reactor.engine.backfill import AFTER_STEP, fill_index, index_states
 from reactor.engine.deploy import WantedIndex, deploy
 from reactor.engine.index_keys import key_parts
@@ -528,6 +528,29 @@ async def test_an_index_that_is_not_full_when_an_import_replaces_its_table_is_fi
     await deploy(database, table(BY_N))
 
     assert await database.read(entries) == 100
+
+
+async def test_large_documents_come_into_a_search_index_one_by_one(
+    engine: Harness, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """32 of 100 KB held the writer for 300 ms, and every mutation with it."""
+    for text, most in (("a word", backfill.CHUNK_ROWS), ("a word " * 8_000, 1)):
+        await engine.write(lambda tx, text=text: [tx.insert("rows", {"n": text}) for _ in range(40)])
+        search = WantedIndex("by_text", ("n",), staged=True, kind="search")
+        await deploy(engine.database, table(search))
+        index = engine.database.catalogue.tables["rows"].search["by_text"]
+        together: list[int] = []
+
+        def filling(writer: Any, index: IndexInfo, documents: Any, together: list[int] = together) -> None:
+            together.append(len(documents))
+            index_kinds.fill(writer, index, documents)
+
+        monkeypatch.setattr(backfill, "fill", filling)
+        await fill_index(engine.database, index)
+        assert (max(together), sum(together)) == (most, 40)
+        ids = await engine.database.read(document_ids)
+        await engine.write(lambda tx, ids=ids: [tx.delete(tx.catalogue.tables["rows"], id_) for id_ in ids])
+        await deploy(engine.database, table())
 
 
 async def test_the_worker_goes_on_some_time_after_a_failure(engine: Harness) -> None:
