@@ -33,6 +33,8 @@ SLICE_BYTES: Final = 8 * 1024 * 1024
 READ_S: Final = 0.003
 READ_ROWS: Final = 64
 LOG_ROWS: Final = 100
+ENTER_BYTES: Final = 256 * 1024
+"""Of keys, and of documents that have to be read once more, in what is entered between two looks at the clock."""
 
 
 class KeySlice:
@@ -124,7 +126,8 @@ class KeySlice:
         return self.is_of_use
 
     def enter(self, writer: Writer, most: int) -> None:
-        """Enter the next `most` keys; those of documents that were written since as they are now."""
+        """Enter the next `most` keys, or fewer large ones; those of documents that were written since as they are now."""
+        size = 0
         for key, document_id in islice(self._in_order, most):
             self.entered += 1
             if document_id in self._written:
@@ -132,7 +135,11 @@ class KeySlice:
                 if body is None:
                     continue
                 key, _ = self._entry(body)
+                size += len(body)
             writer.add_key(self._index, key, document_id)
+            size += len(key)
+            if size > ENTER_BYTES:
+                break
 
 
 async def read_slice(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import random
 from collections.abc import Awaitable, Callable
+from itertools import pairwise
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -551,6 +552,30 @@ async def test_large_documents_come_into_a_search_index_one_by_one(
         ids = await engine.database.read(document_ids)
         await engine.write(lambda tx, ids=ids: [tx.delete(tx.catalogue.tables["rows"], id_) for id_ in ids])
         await deploy(engine.database, table())
+
+
+@pytest.mark.parametrize("large", ["key", "document"])
+async def test_large_keys_and_documents_end_a_step_sooner(
+    engine: Harness, monkeypatch: pytest.MonkeyPatch, large: str
+) -> None:
+    """A document is read in the writer's time only if it was written since the slice was read."""
+    text = "x" * 100_000
+    fields = {"n": text} if large == "key" else {"n": 1, "other": text}
+    await engine.write(lambda tx: [tx.insert("rows", fields) for _ in range(40)])
+    ids = await engine.database.read(document_ids)
+    await deploy(engine.database, table(STAGED))
+
+    def touch(tx: Any) -> None:
+        for document_id in ids if large == "document" else ():
+            tx.patch(tx.table("rows"), document_id, {"n": 2})
+
+    between = Between(monkeypatch, lambda _: engine.write(touch))
+    entered = [0]
+    faults.arm(AFTER_STEP, lambda: entered.append(between.slices[0].entered))
+    await fill_index(engine.database, by_n(engine))
+    faults.disarm_all()
+    assert max(after - before for before, after in pairwise(entered)) == 3
+    await assert_whole(engine)
 
 
 async def test_the_worker_goes_on_some_time_after_a_failure(engine: Harness) -> None:
