@@ -18,8 +18,8 @@ __all__ = ["Pace"]
 
 T = TypeVar("T")
 
-CHECKPOINT_AFTER_S: Final = 0.006
-"""Seconds of writing, a megabyte or so, that are brought to their place on the disk before there is more. A client's commit
+CHECKPOINT_AFTER_S: Final = 0.004
+"""Seconds of writing, half a megabyte or so, that are brought to their place on the disk before there is more. A client's commit
 waits for the disk behind whatever is on its way there."""
 
 
@@ -36,7 +36,7 @@ class Pace:
     async def step(self, work: Callable[[Writer], T]) -> T:
         """Run `work`, some milliseconds, in a transaction of its own. Returns at once while no client writes.
 
-        Otherwise as long as it took is theirs.
+        Otherwise the next one and a half times as long is theirs.
         """
 
         def job(writer: Writer) -> tuple[T, float]:
@@ -47,7 +47,7 @@ class Pace:
             return result, time.monotonic() - began
 
         result, self.step_s = await self._database.store.write(job)
-        await self.rest(self.step_s, self.step_s)
+        await self.rest(self.step_s, 1.5 * self.step_s)
         return result
 
     async def rest(self, written_s: float, rest_s: float, *, was_in_the_way: bool = False) -> None:
@@ -66,4 +66,4 @@ class Pace:
         self._written_s = 0.0
         began = time.monotonic()
         await self._database.store.checkpoint()
-        await asyncio.sleep(max(rest_s, time.monotonic() - began))
+        await asyncio.sleep(max(rest_s, 1.5 * (time.monotonic() - began)))

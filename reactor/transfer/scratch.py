@@ -21,13 +21,13 @@ except ImportError:  # not on Windows
 
 __all__ = ["Trickle", "remove_large"]
 
-FLUSH_BYTES: Final = 1024 * 1024
+FLUSH_BYTES: Final = 512 * 1024
 FLUSH_S: Final = 0.05
 STEP_BYTES: Final = 8 * 1024 * 1024
 
 
 class Trickle:
-    """Call it often while a file is being written: after each megabyte it waits until that has reached the disk.
+    """Call it often while a file is being written: after each half megabyte it waits until that has reached the disk, and then for longer than that took.
 
     What other threads of the process write counts, too: it then waits more often than it had to. Without a way to see how
     much is written, it counts time.
@@ -42,7 +42,7 @@ class Trickle:
         if written - self._written < FLUSH_BYTES and now - self._flushed < FLUSH_S:
             return
         flush(self._descriptor)
-        time.sleep(time.monotonic() - now)
+        time.sleep(1.5 * (time.monotonic() - now))
         self._flushed, self._written = time.monotonic(), written
 
     def close(self) -> None:

@@ -17,7 +17,7 @@ from reactor.store.sqlite.staging import staging_uri
 
 __all__ = ["CopyReader", "copy_into"]
 
-PAGES_AT_ONCE: Final = 256
+PAGES_AT_ONCE: Final = 128
 
 
 def copy_into(raw: sqlite3.Connection, path: Path, check: Callable[[], None]) -> None:
@@ -25,7 +25,7 @@ def copy_into(raw: sqlite3.Connection, path: Path, check: Callable[[], None]) ->
 
     Raises Unavailable when the disk would be nearly full with it (see `store.room`), or has become so.
 
-    A megabyte at a time reaches the disk, and more time passes before the next than it took: a client's commit waits for
+    Half a megabyte at a time reaches the disk, and more time passes before the next than it took: a client's commit waits for
     the disk behind all that is on its way there.
     """
     path.unlink(missing_ok=True)
@@ -39,7 +39,7 @@ def copy_into(raw: sqlite3.Connection, path: Path, check: Callable[[], None]) ->
         check()
         check_room(descriptor)
         flush(descriptor)
-        time.sleep(1.5 * (time.monotonic() - began))
+        time.sleep(2.5 * (time.monotonic() - began))
         began = time.monotonic()
 
     try:
