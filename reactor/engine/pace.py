@@ -22,6 +22,9 @@ CHECKPOINT_AFTER_S: Final = 0.004
 """Seconds of writing, half a megabyte or so, that are brought to their place on the disk before there is more. A client's commit
 waits for the disk behind whatever is on its way there."""
 
+REST: Final = 1.5
+"""While clients write, that many times as long as a step or a checkpoint took is theirs."""
+
 
 class Pace:
     """The steps of one piece of work, one after the other."""
@@ -36,7 +39,7 @@ class Pace:
     async def step(self, work: Callable[[Writer], T]) -> T:
         """Run `work`, some milliseconds, in a transaction of its own. Returns at once while no client writes.
 
-        Otherwise the next one and a half times as long is theirs.
+        Otherwise `REST` times as long as it took is theirs.
         """
 
         def job(writer: Writer) -> tuple[T, float]:
@@ -47,7 +50,7 @@ class Pace:
             return result, time.monotonic() - began
 
         result, self.step_s = await self._database.store.write(job)
-        await self.rest(self.step_s, 1.5 * self.step_s)
+        await self.rest(self.step_s, REST * self.step_s)
         return result
 
     async def rest(self, written_s: float, rest_s: float, *, was_in_the_way: bool = False) -> None:
@@ -66,4 +69,4 @@ class Pace:
         self._written_s = 0.0
         began = time.monotonic()
         await self._database.store.checkpoint()
-        await asyncio.sleep(max(rest_s, 1.5 * (time.monotonic() - began)))
+        await asyncio.sleep(max(rest_s, REST * (time.monotonic() - began)))
