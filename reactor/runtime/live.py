@@ -183,7 +183,7 @@ class LiveQueries:
             self.ask(subscriber)
 
     def _park(self) -> None:
-        for subscriber in [s for s in self._asking if not self._may_join(s)]:
+        for subscriber in [s for s in self._asking if self._waits_for_slow_lane(s)]:
             del self._asking[subscriber]
             self._parked[subscriber] = None
 
@@ -218,14 +218,13 @@ class LiveQueries:
             if subscriber.busy and subscriber.is_ready(now):  # as it was before the deliveries to others
                 subscriber.deliver(now)
 
-    def _may_join(self, subscriber: LiveSubscriber) -> bool:
-        """Whether nothing it needs is in flight elsewhere."""
-        slow_busy = self._slow is not None
+    def _waits_for_slow_lane(self, subscriber: LiveSubscriber) -> bool:
+        """Whether something it needs is in flight there, or has to wait until the lane is free."""
         for followed in subscriber.touched.values():
             entry = followed.entry
-            if entry.in_flight or (slow_busy and not entry.is_fresh and self._is_slow(entry)):
-                return False
-        return True
+            if entry.in_flight or (not entry.is_fresh and self._is_slow(entry)):
+                return True
+        return False
 
     def _is_slow(self, entry: Entry) -> bool:
         return self._usual_s.get(entry.call.path, 0.0) > SLOW_S

@@ -67,15 +67,13 @@ class QueryEntries:
         self._uncache(entry)
         self._take_out(entry)
 
-    def _take_out(self, entry: Entry) -> bool:
-        """Out of its family; returns whether it was there."""
+    def _take_out(self, entry: Entry) -> None:
+        """Out of its family, if it is there."""
         family = self._families.get(entry.family)
-        if family is None or family.get(entry.caller_key) is not entry:
-            return False
-        del family[entry.caller_key]
-        if not family:
-            del self._families[entry.family]
-        return True
+        if family is not None and family.get(entry.caller_key) is entry:
+            del family[entry.caller_key]
+            if not family:
+                del self._families[entry.family]
 
     def register(self, entry: Entry, read_set: ReadSet) -> None:
         """From now on a commit that touches `read_set` makes the entry stale."""
